@@ -1,0 +1,55 @@
+PYTHON ?= python3
+VENV ?= .venv
+DATA ?= data
+
+run := $(VENV)/bin/python
+installed := $(VENV)/.installed
+# Fetching puts this file in place last.
+mnist := $(DATA)/MNIST/raw/t10k-labels-idx1-ubyte
+
+.PHONY: help install data train-torch train-tf parity test lint diff clean
+.DEFAULT_GOAL := help
+
+help: ## List the targets
+	@grep -hE '^[a-z-]+:.*## ' Makefile | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 14
+	@echo
+	@echo 'Options reach the program through ARGS: make train-torch ARGS="--epochs 2"'
+	@echo 'PYTHON, VENV and DATA name the interpreter, the environment and the folder of MNIST.'
+
+install: $(installed) ## Make the environment: both frameworks and the tools, 7.5 GB
+
+$(installed): pyproject.toml .constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo '$(PYTHON) is not Python 3.11 or newer: name one that is, as in make PYTHON=python3.11' >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV)
+	$(run) -m pip install --quiet --constraint .constraints.txt --editable '.[parity]'
+	@touch $@
+
+data: $(installed) ## Fetch MNIST, and verify it
+	@$(run) -m parity_tests.harness.mnist_mirror $(DATA)
+
+$(mnist): | $(installed)
+	@$(run) -m parity_tests.harness.mnist_mirror $(DATA)
+
+train-torch: $(installed) $(mnist) ## Train the book's network in PyTorch
+	@$(run) -m torch_port train --data $(DATA) $(ARGS)
+
+train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow
+	@$(run) -m tf_reference train --data $(DATA) $(ARGS)
+
+parity: $(installed) $(mnist) ## Prove that the two are the same: the tests of parity_tests/
+	@MNIST_FOLDER=$(DATA) $(run) -m pytest parity_tests $(ARGS)
+
+test: parity ## Run all tests; they all live in parity_tests/
+
+lint: $(installed) ## Check style, format and types
+	@$(run) -m ruff check .
+	@$(run) -m ruff format --check .
+	@$(run) -m mypy
+
+diff: ## Show the port: every line in which the two packages differ
+	@for file in tf_reference/*.py*; do diff -u $$file torch_port/$${file#*/} || true; done
+
+clean: ## Remove the environment, the data and the caches
+	rm -rf .venv data build *.egg-info .hypothesis .*_cache
+	find tf_reference torch_port parity_tests -name __pycache__ -exec rm -rf {} +

@@ -1,0 +1,1 @@
+"""The proof that the port and the reference compute the same."""

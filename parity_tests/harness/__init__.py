@@ -1,0 +1,1 @@
+"""What the parity tests are made with."""

@@ -1,0 +1,168 @@
+"""The command line: `train` and `evaluate`, with the options of their functions."""
+
+import json
+import math
+import os
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stdout
+from functools import partial
+from pathlib import Path
+from typing import Literal, TextIO, cast
+
+import tyro
+from tqdm import tqdm
+from tqdm.contrib import DummyTqdmFile
+
+
+def train(
+    *,
+    epochs: int = 10,
+    batch_size: int = 128,
+    learning_rate: float = 1e-3,
+    update_rule: Literal["hand", "sgd"] = "hand",
+    dtype: Literal["float32", "float64"] = "float32",
+    seed: int = 0,
+    shuffle: bool = False,
+    initial_weights: Path | None = None,
+    save_weights: Path | None = None,
+    log: Path | None = None,
+    data: Path = Path("data"),
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> None:
+    """Train the book's network on MNIST and print its accuracy on the test set.
+
+    Args:
+        epochs: Passes over the 60,000 training images.
+        batch_size: Images in a batch; the last batch holds what is left over.
+        learning_rate: Step size of plain SGD.
+        update_rule: The subtraction written by hand, or the framework's SGD optimizer.
+        dtype: Of the images and the weights.
+        seed: Of the initial weights and of the shuffling.
+        shuffle: Draw a new order of the images for each epoch.
+        initial_weights: Start from this safetensors file, not from the seed.
+        save_weights: Write the trained weights to this safetensors file.
+        log: Write the run to this file, one JSON object a line: versions, options and the
+            SHA-256 of the initial weights, then the loss of every step, then the accuracy.
+        data: Folder that holds MNIST in MNIST/raw.
+        device: Where to compute.
+    """
+    options = locals().copy()
+    for name in ("epochs", "batch_size", "learning_rate"):
+        if not 0 < options[name] < math.inf:
+            flag = name.replace("_", "-")
+            raise ValueError(f"--{flag} is {options[name]}: expected a number above 0")
+    if seed < 0:
+        raise ValueError(f"--seed is {seed}: expected 0 or above")
+
+    from . import evaluation, framework, mnist, optimizers, training, weights
+    from .layers import mnist_model
+
+    for path in (save_weights, log):
+        if path is not None:
+            weights.check_writable(path)
+    framework.use_device(device)
+    model = mnist_model(seed, dtype)
+    if initial_weights is not None:
+        weights.load_weights(model, initial_weights)
+    (train_images, train_labels), (test_images, test_labels) = mnist.load_mnist(data, dtype)
+
+    rules: dict[str, optimizers.UpdateRule] = {
+        "hand": partial(optimizers.update_weights, learning_rate=learning_rate),
+        "sgd": optimizers.SGD(learning_rate),
+    }
+    steps = epochs * math.ceil(len(train_images) / batch_size)
+
+    with open(log or os.devnull, "w", buffering=1) as records, progress_bar(steps) as show_progress:
+
+        def record(**values: object) -> None:
+            print(json.dumps(values, default=str), file=records)
+
+        def on_step(epoch: int, batch: int, loss: float) -> None:
+            record(epoch=epoch, batch=batch, loss=loss)
+            show_progress(loss)
+
+        record(
+            versions=framework.versions(),
+            options=options,
+            initial_weights_sha256=weights.weights_sha256(model),
+        )
+        training.fit(
+            model,
+            train_images,
+            train_labels,
+            epochs,
+            batch_size,
+            update_weights=rules[update_rule],
+            shuffle_seed=seed if shuffle else None,
+            on_step=on_step,
+        )
+        accuracy = evaluation.evaluate(model, test_images, test_labels)
+        record(accuracy=accuracy)
+
+    print(f"accuracy: {accuracy:.2f}")
+    if save_weights is not None:
+        weights.save_weights(model, save_weights)
+
+
+def evaluate(
+    weights: Path,
+    *,
+    dtype: Literal["float32", "float64"] = "float32",
+    data: Path = Path("data"),
+    predictions: Path | None = None,
+    device: Literal["cpu", "cuda"] = "cpu",
+) -> None:
+    """Print the accuracy of saved weights on the 10,000 test images, to four decimals.
+
+    Args:
+        weights: Safetensors file that `train --save-weights` of either package wrote.
+        dtype: Of the images and of the weights in the file.
+        data: Folder that holds MNIST in MNIST/raw.
+        predictions: Write the predicted labels to this text file, one a line.
+        device: Where to compute.
+    """
+    from . import evaluation, framework, mnist
+    from . import weights as weights_files
+    from .layers import mnist_model
+
+    if predictions is not None:
+        weights_files.check_writable(predictions)
+    framework.use_device(device)
+    model = mnist_model(dtype=dtype)
+    weights_files.load_weights(model, weights)
+    _, (images, labels) = mnist.load_mnist(data, dtype)
+    print(f"accuracy: {evaluation.evaluate(model, images, labels):.4f}")
+    if predictions is not None:
+        lines = "".join(f"{label}\n" for label in evaluation.predict(model, images))
+        weights_files.write_whole(predictions, lines.encode())
+
+
+@contextmanager
+def progress_bar(steps: int) -> Iterator[Callable[[float], None]]:
+    """Shows loss, steps per second and time left on standard error, if it is a terminal."""
+    with tqdm(total=steps, unit="step", disable=None) as bar:
+
+        def show_progress(loss: float) -> None:
+            bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
+            bar.update()
+
+        # What is printed meanwhile goes above the bar, not into its line.
+        stdout = sys.stdout if bar.disable else cast(TextIO, DummyTqdmFile(sys.stdout))
+        with redirect_stdout(stdout):
+            yield show_progress
+
+
+def main() -> None:
+    """Runs the command line; whatever the user can mend is one sentence and exit status 2."""
+    try:
+        tyro.extras.subcommand_cli_from_dict(
+            {"train": train, "evaluate": evaluate}, prog=f"python -m {__package__}"
+        )
+    except (ImportError, OSError, ValueError) as error:
+        print(f"{__package__}: {error}", file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+"""Evaluation: the predicted labels, and how many of them are right."""
+
+import numpy as np
+
+from .framework import Tensor
+from .layers import NaiveSequential
+from .training import BatchGenerator
+
+
+def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
+    """Returns the most probable class of each image, the lowest one if several tie.
+
+    Args:
+        model: Maps images to probabilities of shape (samples, classes).
+        images: Shape (samples, pixels), in the dtype of the weights.
+
+    Returns:
+        Class indices, shape (samples,), NumPy int64.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.4.
+    """
+    predictions = model(images)
+    return np.argmax(predictions.numpy(), axis=1)
+
+
+def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:
+    """Returns the accuracy: the fraction of images, in [0, 1], whose label is predicted.
+
+    Args:
+        model: Maps images to probabilities of shape (samples, classes).
+        images: Shape (samples, pixels), at least one, in the dtype of the weights.
+        labels: Class indices, shape (samples,), integers.
+
+    Raises:
+        ValueError: If there are no images, or not as many labels as images.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.4.
+    """
+    BatchGenerator(images, labels)  # refuses what is empty or of different lengths
+    predicted_labels = predict(model, images)
+    matches = predicted_labels == np.asarray(labels)
+    return float(matches.mean())

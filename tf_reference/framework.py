@@ -1,0 +1,61 @@
+"""The framework itself: how it is imported, where it runs, which versions these are."""
+
+import os
+import platform
+import sys
+from contextlib import suppress
+from typing import Literal
+
+import numpy as np
+
+# Another Keras backend would return its own tensors in the middle of a GradientTape.
+# Asked before the import, since a backend that is not installed fails far from its cause.
+if (backend := os.environ.get("KERAS_BACKEND")) not in (None, "", "tensorflow"):
+    raise ImportError(
+        f"tf_reference needs Keras on TensorFlow, but KERAS_BACKEND is {backend!r}: "
+        "unset it, or set it to 'tensorflow'"
+    )
+
+# TensorFlow and Triton (which torch.optim loads) each carry an LLVM; one process
+# survives both only if Triton comes first (tensorflow#124205).
+if "tensorflow" not in sys.modules:
+    with suppress(ImportError):
+        import triton  # noqa: F401
+
+import tensorflow as tf
+
+if tf.keras.config.backend() != "tensorflow":
+    raise ImportError(
+        f"tf_reference needs Keras on TensorFlow, but keras.json asks for "
+        f"{tf.keras.config.backend()!r}: set its \"backend\" to 'tensorflow'"
+    )
+
+
+Tensor = tf.Tensor
+
+
+def use_device(device: Literal["cpu", "cuda"]) -> None:
+    """Makes one kind of device the place where everything that follows is computed.
+
+    Call it before the first tensor is made: it is a setting of the whole process.
+
+    Args:
+        device: "cpu", or "cuda" for the first CUDA device.
+
+    Raises:
+        ValueError: If a CUDA device is asked for and there is none.
+    """
+    if device == "cpu":
+        tf.config.set_visible_devices([], "GPU")
+    elif not tf.config.list_physical_devices("GPU"):
+        raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
+
+
+def versions() -> dict[str, str]:
+    """Returns the version of Python and of each package that computes the numbers."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "tensorflow": tf.__version__,
+        "keras": tf.keras.__version__,
+    }

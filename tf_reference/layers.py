@@ -1,0 +1,102 @@
+"""The network: a dense layer, a sequence of layers, and the model that learns MNIST."""
+
+from collections.abc import Callable
+from typing import Literal
+
+import numpy as np
+
+from .framework import Tensor, tf
+
+
+class NaiveDense:
+    """A dense layer: `activation(inputs @ W + b)`.
+
+    The kernel `W`, of shape (input_size, output_size), starts uniform in [0, 0.1); the
+    bias `b`, of shape (output_size,), starts at 0. NumPy draws the kernel, in float64,
+    so that one seed gives the same weights in every framework.
+
+    Args:
+        input_size: Number of values in one input, at least 1.
+        output_size: Number of values in one output, at least 1.
+        activation: Maps pre-activations of shape (batch, output_size) to outputs of the
+            same shape.
+        rng: Draws the kernel. By default an unseeded generator.
+        dtype: Of both weights.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.1.
+    """
+
+    def __init__(
+        self,
+        input_size: int,
+        output_size: int,
+        activation: Callable[[Tensor], Tensor],
+        *,
+        rng: np.random.Generator | None = None,
+        dtype: Literal["float32", "float64"] = "float32",
+    ) -> None:
+        self.activation = activation
+        rng = rng or np.random.default_rng()
+
+        w_shape = (input_size, output_size)
+        w_initial_value = rng.uniform(0, 1e-1, w_shape).astype(dtype)
+        self.W = tf.Variable(w_initial_value)
+
+        b_shape = (output_size,)
+        b_initial_value = np.zeros(b_shape, dtype)
+        self.b = tf.Variable(b_initial_value)
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Maps inputs of shape (batch, input_size) to outputs of shape (batch, output_size)."""
+        return self.activation(tf.matmul(inputs, self.W) + self.b)
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        """The kernel and the bias, in this order."""
+        return [self.W, self.b]
+
+
+class NaiveSequential:
+    """A model that passes its input through one layer after the other.
+
+    Args:
+        layers: In the order in which they are called.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.1.
+    """
+
+    def __init__(self, layers: list[NaiveDense]) -> None:
+        self.layers = layers
+
+    def __call__(self, inputs: Tensor) -> Tensor:
+        """Maps inputs of shape (batch, input_size) to the last layer's outputs."""
+        x = inputs
+        for layer in self.layers:
+            x = layer(x)
+        return x
+
+    @property
+    def weights(self) -> list[tf.Variable]:
+        """The weights of every layer, in the layers' order."""
+        weights = []
+        for layer in self.layers:
+            weights += layer.weights
+        return weights
+
+
+def mnist_model(
+    seed: int | None = None, dtype: Literal["float32", "float64"] = "float32"
+) -> NaiveSequential:
+    """Returns the book's model: 784 pixels, 512 relu units, 10 softmax probabilities.
+
+    Args:
+        seed: Of the initial weights, at least 0. By default they differ at every call.
+        dtype: Of the weights.
+    """
+    rng = np.random.default_rng(seed)
+    return NaiveSequential(
+        [
+            NaiveDense(28 * 28, 512, tf.nn.relu, rng=rng, dtype=dtype),
+            NaiveDense(512, 10, tf.nn.softmax, rng=rng, dtype=dtype),
+        ]
+    )

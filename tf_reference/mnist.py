@@ -1,0 +1,80 @@
+"""MNIST, through the framework's own reader, from files whose content is verified."""
+
+import hashlib
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from .framework import tf
+
+FILES = {
+    "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+    "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+    "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+}
+"""The SHA-256 of each raw IDX file, as it lies in the folder MNIST/raw."""
+
+
+def verify(raw: Path) -> None:
+    """Checks that a folder holds the four raw files of MNIST, each with its own content.
+
+    Raises:
+        FileNotFoundError: If a file is missing.
+        ValueError: If a file is truncated or altered.
+    """
+    for name, expected in FILES.items():
+        path = raw / name
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} is missing: run `make data` to fetch MNIST")
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+        if found != expected:
+            raise ValueError(
+                f"{path} is truncated or altered ({path.stat().st_size} bytes, SHA-256 {found}, "
+                f"expected {expected}): run `make data` to fetch it again"
+            )
+
+
+def load_mnist(
+    folder: str | Path = "data", dtype: Literal["float32", "float64"] = "float32"
+) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
+    """Returns the training set and the test set, each as images and labels.
+
+    A folder without any of MNIST's files makes the framework download the data set.
+
+    Args:
+        folder: Holds the raw files in MNIST/raw.
+        dtype: Of the images.
+
+    Returns:
+        ((train_images, train_labels), (test_images, test_labels)): 60,000 and 10,000
+        images of shape (samples, 784) in [0, 1], and labels of shape (samples,), int64,
+        from 0 to 9.
+
+    Raises:
+        FileNotFoundError: If a file is missing, or the data set cannot be downloaded.
+        ValueError: If a file is truncated or altered.
+    """
+    raw = Path(folder) / "MNIST" / "raw"
+    if any((raw / name).exists() for name in FILES):
+        verify(raw)
+        files = [tf.io.decode_raw(tf.io.read_file(str(raw / name)), tf.uint8) for name in FILES]
+        # An IDX header is 4 bytes, and 4 for each dimension.
+        train, test = (
+            (images[16:].numpy(), labels[8:].numpy()) for images, labels in (files[:2], files[2:])
+        )
+    else:
+        try:
+            train, test = tf.keras.datasets.mnist.load_data()
+        except Exception as error:  # a bare Exception is what Keras raises
+            raise FileNotFoundError(
+                f"MNIST is not in {raw} and could not be downloaded: run `make data`"
+            ) from error
+
+    def prepare(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        scaled = images.reshape(-1, 28 * 28).astype(dtype) / 255
+        return scaled, labels.astype("int64")
+
+    return prepare(*train), prepare(*test)

@@ -1,0 +1,50 @@
+"""The two update rules of the book: by hand, and by the framework's SGD optimizer."""
+
+from collections.abc import Callable, Sequence
+
+from .framework import Tensor, tf
+
+UpdateRule = Callable[[Sequence, Sequence], None]
+"""Given the gradients and the weights, changes the weights in place."""
+
+
+def update_weights(
+    gradients: Sequence[Tensor], weights: Sequence[tf.Variable], learning_rate: float = 1e-3
+) -> None:
+    """Subtracts `learning_rate` times its gradient from each weight, in place.
+
+    The book's listing reads the weights of a global model; this one reads its argument.
+
+    Args:
+        gradients: One for each weight, of its shape and dtype.
+        weights: Changed in place.
+        learning_rate: Step size, above 0.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.2.
+    """
+    for g, w in zip(gradients, weights, strict=True):
+        w.assign_sub(g * learning_rate)
+
+
+class SGD:
+    """`update_weights` by the framework's optimizer: plain SGD, without momentum.
+
+    Keras keeps its learning rate in float32, whatever the dtype of the weights. With
+    float64 weights a step is therefore that of the nearest float32, in both packages.
+
+    Args:
+        learning_rate: Step size, above 0.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.2.
+    """
+
+    def __init__(self, learning_rate: float = 1e-3) -> None:
+        self.optimizer = tf.keras.optimizers.SGD(learning_rate=learning_rate)
+
+    def __call__(self, gradients: Sequence[Tensor], weights: Sequence[tf.Variable]) -> None:
+        """Updates the weights in place.
+
+        Raises:
+            ValueError: If these are not the weights of the first call.
+        """
+        self.optimizer.apply_gradients(zip(gradients, weights, strict=True))

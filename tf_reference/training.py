@@ -1,0 +1,144 @@
+"""Training: the batches, one step, and the loop over epochs."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from . import optimizers
+from .framework import Tensor, tf
+from .layers import NaiveSequential
+from .losses import sparse_categorical_crossentropy
+
+
+class BatchGenerator:
+    """Cuts a data set into batches; the last one holds what is left over.
+
+    Args:
+        images: Shape (samples, ...), at least one sample.
+        labels: Shape (samples,).
+        batch_size: Samples in a batch, at least 1.
+        order: Positions of the samples in the order in which they are drawn. By default
+            the order of the data set.
+
+    Raises:
+        ValueError: If there are no images, not as many labels as images, or a batch size
+            below 1.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.1.
+    """
+
+    def __init__(
+        self,
+        images: Any,
+        labels: Any,
+        batch_size: int = 128,
+        order: np.ndarray | None = None,
+    ) -> None:
+        if len(images) != len(labels):
+            raise ValueError(
+                f"{len(images)} images but {len(labels)} labels: expected one label for each image"
+            )
+        if len(images) == 0:
+            raise ValueError("the data set is empty: expected at least one image")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}: expected at least 1")
+        self.index = 0
+        self.images = images
+        self.labels = labels
+        self.batch_size = batch_size
+        self.order = order
+        self.num_batches = math.ceil(len(images) / batch_size)
+
+    def next(self) -> tuple[Any, Any]:
+        """Returns the images and the labels of the next batch."""
+        batch: slice | np.ndarray = slice(self.index, self.index + self.batch_size)
+        if self.order is not None:
+            batch = self.order[batch]
+        self.index += self.batch_size
+        return self.images[batch], self.labels[batch]
+
+
+def one_training_step(
+    model: NaiveSequential,
+    images_batch: Tensor,
+    labels_batch: Tensor,
+    update_weights: optimizers.UpdateRule = optimizers.update_weights,
+) -> Tensor:
+    """Runs the model on a batch and moves its weights against the gradient of the loss.
+
+    Args:
+        model: Its weights are changed in place.
+        images_batch: Shape (batch, pixels), in the dtype of the weights.
+        labels_batch: Class indices, shape (batch,), integers.
+        update_weights: Given the gradients and the weights, changes the weights in place.
+
+    Returns:
+        The average loss of the batch before the update, in nats per sample: a scalar.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.2.
+    """
+    with tf.GradientTape() as tape:
+        predictions = model(images_batch)
+        per_sample_losses = sparse_categorical_crossentropy(labels_batch, predictions)
+        average_loss = tf.reduce_mean(per_sample_losses)
+    gradients = tape.gradient(average_loss, model.weights)
+    update_weights(gradients, model.weights)
+    return average_loss
+
+
+def fit(
+    model: NaiveSequential,
+    images: Tensor,
+    labels: Tensor,
+    epochs: int,
+    batch_size: int = 128,
+    *,
+    update_weights: optimizers.UpdateRule = optimizers.update_weights,
+    shuffle_seed: int | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> None:
+    """Trains a model, printing the epoch and the loss of every hundredth batch.
+
+    The book's listing takes `batch_size` and leaves it unused; this one uses it.
+
+    Args:
+        model: Its weights are changed in place.
+        images: Shape (samples, pixels), in the dtype of the weights.
+        labels: Class indices, shape (samples,), integers from 0 to classes - 1.
+        epochs: Passes over the data set, at least 1.
+        batch_size: Samples in a batch, at least 1.
+        update_weights: Given the gradients and the weights, changes the weights in place.
+        shuffle_seed: Seeds NumPy's generator, which draws a new order of the samples for
+            each epoch. By default every epoch takes them in the order of the data set.
+        on_step: Called after each step with the epoch and the batch, both counted from 0,
+            and the average loss of that batch in nats per sample.
+
+    Raises:
+        ValueError: If there are no images, not as many labels as images, a label outside
+            the classes, or a number of epochs or a batch size below 1.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.5.3.
+    """
+    images, labels = np.asarray(images), np.asarray(labels)
+    BatchGenerator(images, labels, batch_size)  # refuses bad data before anything is printed
+    classes = model.weights[-1].shape[0]
+    for label in (int(labels.min()), int(labels.max())):
+        if not 0 <= label < classes:
+            raise ValueError(f"a label is {label}: expected classes from 0 to {classes - 1}")
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}: expected at least 1")
+
+    rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+    for epoch_counter in range(epochs):
+        print(f"Epoch {epoch_counter}")
+        order = None if rng is None else rng.permutation(len(images))
+        batch_generator = BatchGenerator(images, labels, batch_size, order)
+        for batch_counter in range(batch_generator.num_batches):
+            images_batch, labels_batch = batch_generator.next()
+            loss = one_training_step(model, images_batch, labels_batch, update_weights)
+            if batch_counter % 100 == 0:
+                print(f"loss at batch {batch_counter}: {loss:.2f}")
+            if on_step is not None:
+                on_step(epoch_counter, batch_counter, float(loss))

@@ -1,0 +1,33 @@
+"""The framework itself: how it is imported, where it runs, which versions these are."""
+
+import platform
+from typing import Literal
+
+import numpy as np
+import torch
+
+
+def use_device(device: Literal["cpu", "cuda"]) -> None:
+    """Makes one kind of device the place where everything that follows is computed.
+
+    Call it before the first tensor is made: it is a setting of the whole process.
+
+    Args:
+        device: "cpu", or "cuda" for the first CUDA device.
+
+    Raises:
+        ValueError: If a CUDA device is asked for and there is none.
+    """
+    if device == "cuda":
+        if not torch.cuda.is_available():
+            raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
+        torch.set_default_device("cuda")
+
+
+def versions() -> dict[str, str]:
+    """Returns the version of Python and of each package that computes the numbers."""
+    return {
+        "python": platform.python_version(),
+        "numpy": np.__version__,
+        "torch": torch.__version__,
+    }
