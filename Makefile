@@ -38,7 +38,7 @@ train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow
 	@$(run) -m tf_reference train --data $(DATA) $(ARGS)
 
 parity: $(installed) $(mnist) ## Prove that the two are the same: the tests of parity_tests/
-	@MNIST_FOLDER=$(DATA) $(run) -m pytest parity_tests $(ARGS)
+	@$(run) -m pytest --data $(DATA) parity_tests $(ARGS)
 
 test: parity ## Run all tests; they all live in parity_tests/
 

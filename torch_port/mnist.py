@@ -57,18 +57,18 @@ def load_mnist(
         ValueError: If a file is truncated or altered.
     """
     # Imported here, since it takes about as long as torch itself.
-    from torchvision import datasets
+    import torchvision
 
     raw = Path(folder) / "MNIST" / "raw"
     if not any((raw / name).exists() for name in FILES):
         try:
-            datasets.MNIST(folder, download=True)
+            torchvision.datasets.MNIST(folder, download=True)
         except RuntimeError as error:
             raise FileNotFoundError(
                 f"MNIST is not in {raw} and could not be downloaded: run `make data`"
             ) from error
     verify(raw)
-    train, test = (datasets.MNIST(folder, train=train) for train in (True, False))
+    train, test = (torchvision.datasets.MNIST(folder, train=train) for train in (True, False))
 
     def prepare(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         scaled = images.numpy().reshape(-1, 28 * 28).astype(dtype) / 255

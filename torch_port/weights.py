@@ -54,7 +54,7 @@ def load_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"there is no weights file {path}: `train --save-weights` writes one")
+        raise FileNotFoundError(f"there is no {path}: `train --save-weights` writes such a file")
     try:
         loaded = safetensors.torch.load_file(path)
     except SafetensorError as error:

@@ -54,10 +54,10 @@ def fetch(folder: Path) -> None:
 
 def from_torchvision(folder: Path) -> None:
     """Downloads the raw files into `MNIST/raw` of a folder from torchvision's own mirrors."""
-    from torchvision import datasets
+    import torchvision
 
     socket.setdefaulttimeout(20)  # torchvision sets none, and a closed network may not answer
-    datasets.MNIST(folder, download=True)
+    torchvision.datasets.MNIST(folder, download=True)
 
 
 def from_package_index(raw: Path) -> None:

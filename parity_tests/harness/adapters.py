@@ -1,0 +1,242 @@
+"""One interface over the reference, the port and the oracle: NumPy arrays by name."""
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from importlib import import_module
+from typing import Any, Protocol
+
+import numpy as np
+
+from parity_tests.harness.oracle import EPSILON
+
+
+class Implementation(Protocol):
+    """What the ladder needs of an implementation.
+
+    Weights and gradients are NumPy arrays under the names of the weights files, such as
+    `layers.0.W`; what is returned is never changed by a later call.
+    """
+
+    name: str
+    dtype: str
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Replaces the weights."""
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns the weights."""
+
+    def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
+        """Returns what one layer makes of its inputs."""
+
+    def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Returns the loss of each sample, in nats."""
+
+    def gradients(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Returns the average loss of a batch and its gradients; the weights stay."""
+
+    def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+        """Returns what `gradients` does, and updates the weights."""
+
+    def update(self, gradients: Mapping[str, np.ndarray]) -> None:
+        """Applies the update rule to the weights."""
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Returns the predicted class of each image."""
+
+
+class Wing:
+    """Either package as an `Implementation`.
+
+    Args:
+        sizes: Of the images and of the output of each layer.
+        dtype: "float32" or "float64".
+        update_weights: The update rule; by default the package's rule by hand.
+    """
+
+    package: str
+
+    def __init__(
+        self,
+        sizes: tuple[int, ...] = (784, 512, 10),
+        dtype: str = "float32",
+        update_weights: Callable | None = None,
+    ) -> None:
+        self.name = self.package
+        self.dtype = dtype
+        self.training, self.layers, self.evaluation, self.files, optimizers = (
+            import_module(f"{self.package}.{module}")
+            for module in ("training", "layers", "evaluation", "weights", "optimizers")
+        )
+        self.update_weights = update_weights or optimizers.update_weights
+        relu, softmax = (layer.activation for layer in self.layers.mnist_model().layers)
+        activations = [relu] * (len(sizes) - 2) + [softmax]
+        self.model = self.layers.NaiveSequential(
+            [
+                self.layers.NaiveDense(*shape, activation, dtype=dtype)
+                for *shape, activation in zip(sizes[:-1], sizes[1:], activations, strict=True)
+            ]
+        )
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Replaces the weights."""
+        for name, weight in self.files.named_weights(self.model).items():
+            self.assign(weight, weights[name])
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns a copy of the weights."""
+        return {
+            name: np.array(self.to_numpy(weight))
+            for name, weight in self.files.named_weights(self.model).items()
+        }
+
+    def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
+        """Returns what one layer makes of its inputs."""
+        return self.to_numpy(self.model.layers[index](self.to_tensor(inputs)))
+
+    def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Returns the loss of each sample, in nats."""
+        losses = self.training.sparse_categorical_crossentropy(
+            self.to_tensor(labels), self.to_tensor(predictions)
+        )
+        return self.to_numpy(losses)
+
+    def gradients(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Returns the average loss of a batch and its gradients; the weights stay."""
+        return self._run(images, labels, lambda gradients, weights: None)
+
+    def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+        """Returns what `gradients` does, and updates the weights."""
+        return self._run(images, labels, self.update_weights)
+
+    def _run(
+        self, images: np.ndarray, labels: np.ndarray, update_weights: Callable
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        kept: list = []
+
+        def keep_and_update(gradients: Sequence, weights: Sequence) -> None:
+            kept.extend(gradients)
+            update_weights(gradients, weights)
+
+        loss = self.training.one_training_step(
+            self.model, self.to_tensor(images), self.to_tensor(labels), keep_and_update
+        )
+        names = self.files.named_weights(self.model)
+        return float(loss), dict(zip(names, map(self.to_numpy, kept), strict=True))
+
+    def update(self, gradients: Mapping[str, np.ndarray]) -> None:
+        """Applies the update rule to the weights."""
+        names = self.files.named_weights(self.model)
+        self.update_weights(
+            [self.to_tensor(gradients[name]) for name in names], list(names.values())
+        )
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Returns the predicted class of each image."""
+        return self.evaluation.predict(self.model, self.to_tensor(images))
+
+    def primitives(self) -> dict[str, Callable]:
+        """Returns the functions that the network is made of, on the framework's tensors."""
+        first, last = self.model.layers[0], self.model.layers[-1]
+        return {"relu": first.activation, "softmax": last.activation, "dense": self._dense}
+
+    def _dense(self, x: Any, W: Any, b: Any) -> Any:
+        layer = self.layers.NaiveDense(1, 1, lambda z: z)
+        layer.W, layer.b = W, b
+        return layer(x)
+
+    def pullback(
+        self, function: Callable, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Returns the output of a function, and its derivatives times a cotangent.
+
+        Args:
+            function: On the framework's tensors.
+            inputs: One for each argument.
+            cotangent: The derivative of a scalar with respect to the output, of its shape.
+        """
+        raise NotImplementedError
+
+    def to_tensor(self, array: np.ndarray) -> Any:
+        """Returns the framework's tensor of an array."""
+        raise NotImplementedError
+
+    def to_numpy(self, tensor: Any) -> np.ndarray:
+        """Returns the array of a tensor; it may share the tensor's memory."""
+        raise NotImplementedError
+
+    def assign(self, weight: Any, value: np.ndarray) -> None:
+        """Changes a weight in place."""
+        raise NotImplementedError
+
+
+class Reference(Wing):
+    """`tf_reference`."""
+
+    package = "tf_reference"
+
+    def primitives(self) -> dict[str, Callable]:
+        """Returns the functions that the network is made of, on the framework's tensors."""
+        tf = import_module("tensorflow")
+        clip = partial(tf.clip_by_value, clip_value_min=EPSILON, clip_value_max=1 - EPSILON)
+        return super().primitives() | {"clip": clip, "log": tf.math.log}
+
+    def pullback(
+        self, function: Callable, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Returns the output of a function, and its derivatives times a cotangent."""
+        tensors = [self.to_tensor(array) for array in inputs]
+        with import_module("tensorflow").GradientTape() as tape:
+            tape.watch(tensors)
+            output = function(*tensors)
+        gradients = tape.gradient(output, tensors, output_gradients=self.to_tensor(cotangent))
+        return self.to_numpy(output), [self.to_numpy(gradient) for gradient in gradients]
+
+    def to_tensor(self, array: np.ndarray) -> Any:
+        """Returns the framework's tensor of an array."""
+        return import_module("tensorflow").constant(array)
+
+    def to_numpy(self, tensor: Any) -> np.ndarray:
+        """Returns the array of a tensor; it may share the tensor's memory."""
+        return tensor.numpy()
+
+    def assign(self, weight: Any, value: np.ndarray) -> None:
+        """Changes a weight in place."""
+        weight.assign(value)
+
+
+class Port(Wing):
+    """`torch_port`."""
+
+    package = "torch_port"
+
+    def primitives(self) -> dict[str, Callable]:
+        """Returns the functions that the network is made of, on the framework's tensors."""
+        torch = import_module("torch")
+        clip = partial(torch.clamp, min=EPSILON, max=1 - EPSILON)
+        return super().primitives() | {"clip": clip, "log": torch.log}
+
+    def pullback(
+        self, function: Callable, inputs: Sequence[np.ndarray], cotangent: np.ndarray
+    ) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Returns the output of a function, and its derivatives times a cotangent."""
+        tensors = [self.to_tensor(array).requires_grad_() for array in inputs]
+        output = function(*tensors)
+        gradients = import_module("torch").autograd.grad(output, tensors, self.to_tensor(cotangent))
+        return self.to_numpy(output), [self.to_numpy(gradient) for gradient in gradients]
+
+    def to_tensor(self, array: np.ndarray) -> Any:
+        """Returns the framework's tensor of an array."""
+        return import_module("torch").as_tensor(array)
+
+    def to_numpy(self, tensor: Any) -> np.ndarray:
+        """Returns the array of a tensor; it may share the tensor's memory."""
+        return tensor.detach().cpu().numpy()
+
+    def assign(self, weight: Any, value: np.ndarray) -> None:
+        """Changes a weight in place."""
+        weight.data.copy_(self.to_tensor(value))

@@ -1,0 +1,163 @@
+"""Comparing arrays by the rule of the tolerance table, and saying what differs."""
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from parity_tests.harness.tolerance import TABLE, Tolerance
+
+Key = tuple[str, str, str, str]
+
+
+class Divergence(AssertionError):  # noqa: N818 (it is a verdict, not a fault of the program)
+    """What is judged differs from the truth by more than the table allows.
+
+    Attributes:
+        rung: Where on the ladder they were compared.
+        quantity: The row of the tolerance table.
+    """
+
+    def __init__(self, rung: str, quantity: str, message: str) -> None:
+        super().__init__(message)
+        self.rung = rung
+        self.quantity = quantity
+
+
+@dataclass
+class Record:
+    """What was seen of one quantity of one tensor, over all comparisons.
+
+    Attributes:
+        numbers: How many were compared.
+        error: The largest difference from the truth, over the scale of its tensor.
+        headroom: The smallest ratio of bound to difference; infinite if nothing differed.
+    """
+
+    rung: str
+    quantity: str
+    dtype: str
+    tensor: str
+    numbers: int = 0
+    error: float = 0.0
+    headroom: float = math.inf
+
+
+@dataclass
+class Judge:
+    """Compares arrays by the rule of the tolerance table, and keeps what it saw.
+
+    Attributes:
+        records: By rung, quantity, dtype and tensor, in the order of the first comparison.
+    """
+
+    records: dict[Key, Record] = field(default_factory=dict)
+    _own_errors: dict[Key, float] = field(default_factory=dict)
+
+    def __call__(
+        self,
+        rung: str,
+        quantity: str,
+        tensor: str,
+        *,
+        step: str = "",
+        scale: np.ndarray | float = 0.0,
+        **arrays: np.ndarray,
+    ) -> None:
+        """Compares what is judged with the truth.
+
+        Args:
+            rung: Where on the ladder this is.
+            quantity: The row of the tolerance table.
+            tensor: What is compared, by name.
+            step: When it is compared, for the message.
+            scale: The size of the terms that are added to give the truth, where they may
+                cancel; one number, or one for each element.
+            **arrays: Under the names of the implementations: what is judged, the truth and,
+                for a row with a multiple, the yardstick, in this order.
+
+        Raises:
+            Divergence: If shapes or dtypes differ, a number is not finite, or the difference
+                is above the bound.
+        """
+        (name, judged), (_, truth), *_ = arrays.items()
+        *_, (last_name, last) = arrays.items()
+        place = f"{quantity} {tensor}{step and f' at {step}'} ({last.dtype})"
+        for other, array in arrays.items():
+            if array.shape != judged.shape:
+                what = f"shape {judged.shape} in {name}, {array.shape} in {other}"
+                raise Divergence(rung, quantity, f"{place}: {what}")
+        # The truth may be wider; the yardstick, or else the truth, has the dtype to have.
+        if judged.dtype != last.dtype:
+            what = f"dtype {judged.dtype} in {name}, {last.dtype} in {last_name}"
+            raise Divergence(rung, quantity, f"{place}: {what}")
+
+        tolerance = TABLE[quantity][judged.dtype.name]
+        key = (rung, quantity, judged.dtype.name, tensor)
+        difference = _difference(judged, truth)
+        size = np.abs(truth) if tolerance.elementwise else np.max(np.abs(truth), initial=0)
+        scale = np.maximum(size, scale)
+        largest = float(np.max(scale, initial=0))
+        own_error = 0.0
+        if tolerance.multiple and largest:
+            own_error = float(_difference(last, truth).max(initial=0)) / largest
+            own_error = max(own_error, self._own_errors.get(key, 0.0))
+            self._own_errors[key] = own_error
+        unit = _unit(scale, judged.dtype)
+        bound = tolerance.multiple * own_error * largest + tolerance.ulps * unit
+
+        if not (difference <= bound).all():
+            own_error *= largest
+            message = _explain(place, arrays, difference, bound, unit, own_error, tolerance)
+            raise Divergence(rung, quantity, message)
+        record = self.records.setdefault(key, Record(*key))
+        record.numbers += judged.size
+        if difference.any():
+            record.error = max(record.error, float(difference.max()) / largest)
+            with np.errstate(divide="ignore", over="ignore"):
+                record.headroom = min(record.headroom, float((bound / difference).min()))
+
+
+def _difference(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
+    difference = np.subtract(array, truth, dtype=np.float64)
+    return np.abs(difference, out=difference)
+
+
+def _unit(scale: np.ndarray, dtype: np.dtype) -> np.ndarray | float:
+    """Returns the unit in the last place of numbers of a size, in a dtype."""
+    if not np.issubdtype(dtype, np.floating):
+        return 0.0
+    return np.spacing(scale.astype(dtype)).astype(np.float64)
+
+
+def _explain(
+    place: str,
+    arrays: dict[str, np.ndarray],
+    difference: np.ndarray,
+    bound: np.ndarray | float,
+    unit: np.ndarray | float,
+    own_error: float,
+    tolerance: Tolerance,
+) -> str:
+    judged = next(iter(arrays.values()))
+    beyond = ~(difference <= bound)
+    excess = np.where(np.isfinite(difference), difference - bound, np.inf)
+    worst = np.unravel_index(excess.argmax(), judged.shape)
+    values = ", ".join(f"{name} {array[worst].item()!r}" for name, array in arrays.items())
+    lines = [
+        f"{place}: {beyond.sum()} of {judged.size} elements differ",
+        f"  worst at [{', '.join(map(str, worst))}]: {values}",
+    ]
+    if not all(np.isfinite(array[worst]) for array in arrays.values()):
+        return "\n".join([*lines, "  a number that is not finite is equal to none"])
+    unit_there = float(np.broadcast_to(unit, judged.shape)[worst])
+    bound_there = float(np.broadcast_to(bound, judged.shape)[worst])
+    allowed = f"{tolerance.ulps:g} units in the last place ({unit_there:.3g} each)"
+    if tolerance.multiple:
+        yardstick = list(arrays)[-1]
+        allowed = f"{tolerance.multiple:g} x {own_error:.3g}, {yardstick}'s own error, + {allowed}"
+    lines.append(f"  difference {difference[worst]:.3g}, bound {bound_there:.3g} = {allowed}")
+    if own_error:
+        multiple = (difference[worst] - tolerance.ulps * unit_there) / own_error
+        lines.append(f"  a multiple of {multiple:.3g} would have passed")
+    return "\n".join(lines)

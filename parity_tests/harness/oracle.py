@@ -1,0 +1,197 @@
+"""The third computation: the same training in NumPy, with gradients derived by hand.
+
+Everything is computed in float64. Each `*_gradient` applies the chain rule once: given
+the derivative of the loss with respect to an output, it returns the derivative with
+respect to each input. The name of a derivative is `d` and the name of the variable.
+"""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import numpy as np
+
+EPSILON = 1e-7
+"""Where Keras clips a probability: `keras.config.epsilon()`."""
+
+
+def initial_weights(
+    seed: int, sizes: tuple[int, ...] = (784, 512, 10), dtype: str = "float32"
+) -> dict[str, np.ndarray]:
+    """Returns kernels uniform in [0, 0.1), drawn in float64 and rounded, and zero biases."""
+    rng = np.random.default_rng(seed)
+    weights = {}
+    for index, shape in enumerate(pairwise(sizes)):
+        weights[f"layers.{index}.W"] = rng.uniform(0, 0.1, shape).astype(dtype)
+        weights[f"layers.{index}.b"] = np.zeros(shape[1], dtype)
+    return weights
+
+
+def dense(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Returns z = x W + b, of shape (batch, outputs)."""
+    return x @ W + b
+
+
+def dense_gradient(x: np.ndarray, dz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns dW = x^T dz, and db, the sum of dz over the batch."""
+    return x.T @ dz, dz.sum(axis=0)
+
+
+def dense_input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
+    """Returns dx = dz W^T."""
+    return dz @ W.T
+
+
+def relu(z: np.ndarray) -> np.ndarray:
+    """Returns max(z, 0)."""
+    return np.maximum(z, 0)
+
+
+def relu_gradient(z: np.ndarray, da: np.ndarray) -> np.ndarray:
+    """Returns dz = da where z > 0, else 0; both frameworks choose 0 at z = 0 as well."""
+    return np.where(z > 0, da, 0)
+
+
+def softmax(z: np.ndarray) -> np.ndarray:
+    """Returns p_k = exp(z_k) / sum_j exp(z_j); the largest z of a row is subtracted first."""
+    exp = np.exp(z - z.max(axis=1, keepdims=True))
+    return exp / exp.sum(axis=1, keepdims=True)
+
+
+def softmax_gradient(p: np.ndarray, dp: np.ndarray) -> np.ndarray:
+    """Returns dz_k = p_k (dp_k - sum_j dp_j p_j), since dp_j/dz_k = p_j ([j = k] - p_k)."""
+    return p * (dp - (dp * p).sum(axis=1, keepdims=True))
+
+
+def clip(p: np.ndarray, dtype: str) -> np.ndarray:
+    """Returns p held within [epsilon, 1 - epsilon], both rounded to a dtype."""
+    return np.clip(p, *_bounds(dtype))
+
+
+def clip_gradient(p: np.ndarray, dq: np.ndarray, dtype: str) -> np.ndarray:
+    """Returns dp = dq where p lies within the bounds or on them, else 0."""
+    lower, upper = _bounds(dtype)
+    return np.where((lower <= p) & (p <= upper), dq, 0)
+
+
+def log_gradient(q: np.ndarray, dl: np.ndarray) -> np.ndarray:
+    """Returns dq = dl / q, since d log(q)/dq = 1/q."""
+    return dl / q
+
+
+def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
+    """Returns -log softmax(logits)[label] of each sample, in nats."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
+
+
+def cross_entropy_gradient(
+    logits: np.ndarray, labels: np.ndarray, dlosses: np.ndarray
+) -> np.ndarray:
+    """Returns dlogits_k = dloss (softmax(logits)_k - [k = label])."""
+    difference = softmax(logits)
+    difference[np.arange(len(labels)), labels] -= 1
+    return difference * dlosses[:, None]
+
+
+def loss(p: np.ndarray, labels: np.ndarray, dtype: str) -> np.ndarray:
+    """Returns the loss of each sample as Keras computes it in eager mode, in nats."""
+    return cross_entropy(np.log(clip(p, dtype)), labels)
+
+
+def loss_gradient(p: np.ndarray, labels: np.ndarray, dlosses: np.ndarray, dtype: str) -> np.ndarray:
+    """Returns dp through the cross-entropy, the logarithm and the clip."""
+    q = clip(p, dtype)
+    dl = cross_entropy_gradient(np.log(q), labels, dlosses)
+    return clip_gradient(p, log_gradient(q, dl), dtype)
+
+
+class Oracle:
+    """A model of dense layers, relu between them and softmax at the end.
+
+    Args:
+        dtype: Of the implementations it judges. The oracle computes in float64, but clips
+            where an implementation of this dtype clips.
+        learning_rate: Step size of plain SGD.
+
+    Attributes:
+        scales: The size of the terms whose sum each gradient of the last batch is. Where
+            predictions come close to the labels these terms cancel, and what is left is as
+            uncertain as they are.
+    """
+
+    name = "oracle"
+
+    def __init__(self, dtype: str = "float64", learning_rate: float = 1e-3) -> None:
+        self.dtype = dtype
+        self.learning_rate = learning_rate
+        self.scales: dict[str, float] = {}
+        self._weights: dict[str, np.ndarray] = {}
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Takes a copy of `layers.0.W`, `layers.0.b` and so on, as float64."""
+        self._weights = {name: np.array(w, np.float64) for name, w in weights.items()}
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns a copy of the weights by name."""
+        return {name: w.copy() for name, w in self._weights.items()}
+
+    def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
+        """Returns what one layer makes of its inputs."""
+        z = dense(inputs, self._weights[f"layers.{index}.W"], self._weights[f"layers.{index}.b"])
+        return softmax(z) if index == len(self._weights) // 2 - 1 else relu(z)
+
+    def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        """Returns the loss of each sample, in nats."""
+        return loss(np.asarray(predictions, np.float64), labels, self.dtype)
+
+    def gradients(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[float, dict[str, np.ndarray]]:
+        """Returns the average loss of a batch, and its gradient with respect to each weight."""
+        depth = len(self._weights) // 2
+        outputs = [np.asarray(images, np.float64)]
+        for index in range(depth):
+            outputs.append(self.layer_output(index, outputs[-1]))
+
+        p = outputs[-1]
+        losses = loss(p, labels, self.dtype)
+        dp = loss_gradient(p, labels, np.full(len(labels), 1 / len(labels)), self.dtype)
+        dz = softmax_gradient(p, dp)
+        terms = p / len(labels)  # of dz = (p - [k = label]) / batch, had nothing been clipped
+        terms[np.arange(len(labels)), labels] += 1 / len(labels)
+        gradients = {}
+        for index in reversed(range(depth)):
+            W = self._weights[f"layers.{index}.W"]
+            dW, db = dense_gradient(outputs[index], dz)
+            gradients[f"layers.{index}.W"], gradients[f"layers.{index}.b"] = dW, db
+            size = terms.sum(axis=0).max()
+            self.scales[f"layers.{index}.b"] = size
+            self.scales[f"layers.{index}.W"] = size * np.abs(outputs[index]).max()
+            if index > 0:
+                # A relu's output is above 0 exactly where its input is.
+                dz = relu_gradient(outputs[index], dense_input_gradient(W, dz))
+                terms = relu_gradient(outputs[index], dense_input_gradient(np.abs(W), terms))
+        return losses.mean(), {name: gradients[name] for name in self._weights}
+
+    def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+        """Returns what `gradients` does, and updates the weights."""
+        average_loss, gradients = self.gradients(images, labels)
+        self.update(gradients)
+        return average_loss, gradients
+
+    def update(self, gradients: Mapping[str, np.ndarray]) -> None:
+        """Subtracts the learning rate times its gradient from each weight."""
+        for name, w in self._weights.items():
+            w -= self.learning_rate * gradients[name]
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Returns the most probable class of each image, the lowest one if several tie."""
+        x = np.asarray(images, np.float64)
+        for index in range(len(self._weights) // 2):
+            x = self.layer_output(index, x)
+        return x.argmax(axis=1)
+
+
+def _bounds(dtype: str) -> tuple[float, float]:
+    kind = np.dtype(dtype).type
+    return float(kind(EPSILON)), float(kind(1 - EPSILON))

@@ -1,0 +1,96 @@
+"""The tolerances: one rule, one table.
+
+The rule. What is judged may differ from the truth by at most
+
+    multiple * (the yardstick's own difference from the truth) + ulps * (unit in the last place)
+
+The truth is the float64 oracle and the yardstick the reference, so a float32 port may be
+no worse than a fixed multiple of the reference itself; nobody chooses a number that makes
+it pass. Differences are the largest of a tensor. The yardstick's is taken relative to the
+scale of the tensor, and the largest so far in the run counts, for now and then a step
+happens to come out exact. The unit in the last place is that of the scale: the tensor's
+largest value, or the size of the terms of its sums where they may cancel; where the
+arithmetic is elementwise, each element has its own.
+
+Where the multiple is 0 there is no yardstick, and the truth is the reference: elementwise
+arithmetic agrees bit for bit, float64 to rounding.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """One row of the table.
+
+    Attributes:
+        multiple: Of the yardstick's own difference from the truth.
+        ulps: Units in the last place, in the dtype of what is judged.
+        reason: Why this much, in a few words.
+        elementwise: Whether each element has a unit of its own.
+    """
+
+    multiple: float
+    ulps: float
+    reason: str
+    elementwise: bool = False
+
+
+MULTIPLE = 10.0
+"""Of the reference's error in float32: one number for every quantity and tensor."""
+
+_SUMS = "the same sums of products, added in another order"
+
+TABLE: dict[str, dict[str, Tolerance]] = {
+    "pixels": {
+        "float32": Tolerance(0, 0, "a byte over 255, rounded once"),
+        "float64": Tolerance(0, 0, "a byte over 255, rounded once"),
+    },
+    "labels": {"int64": Tolerance(0, 0, "integers")},
+    "initial weights": {
+        "float32": Tolerance(0, 0, "NumPy draws them for every framework"),
+        "float64": Tolerance(0, 0, "NumPy draws them for every framework"),
+    },
+    "relu and clip": {
+        "float32": Tolerance(0, 0, "comparisons: nothing is rounded"),
+        "float64": Tolerance(0, 0, "comparisons: nothing is rounded"),
+    },
+    "dense on integers": {
+        "float32": Tolerance(0, 0, "small integers: nothing is rounded"),
+        "float64": Tolerance(0, 0, "small integers: nothing is rounded"),
+    },
+    "log": {
+        "float32": Tolerance(0, 2, "each library's log is right to one unit", elementwise=True),
+        "float64": Tolerance(0, 2, "each library's log is right to one unit", elementwise=True),
+    },
+    "softmax": {
+        "float32": Tolerance(MULTIPLE, 4, "ten exponentials, a sum and a division"),
+        "float64": Tolerance(0, 8, "ten exponentials, a sum and a division"),
+    },
+    "layer output": {
+        "float32": Tolerance(MULTIPLE, 4, _SUMS),
+        "float64": Tolerance(0, 4096, _SUMS),
+    },
+    "loss": {
+        "float32": Tolerance(MULTIPLE, 4, _SUMS),
+        "float64": Tolerance(0, 1024, _SUMS),
+    },
+    "gradient": {
+        "float32": Tolerance(MULTIPLE, 4, _SUMS),
+        "float64": Tolerance(0, 1024, _SUMS),
+    },
+    "update by hand": {
+        "float32": Tolerance(0, 0, "one product and one difference, each rounded once"),
+        "float64": Tolerance(0, 0, "one product and one difference, each rounded once"),
+    },
+    "update by SGD": {
+        "float32": Tolerance(0, 1, "product and difference may be fused", elementwise=True),
+        "float64": Tolerance(0, 1, "product and difference may be fused", elementwise=True),
+    },
+    "weights": {
+        "float32": Tolerance(MULTIPLE, 4, "each keeps its own, rounded at every step"),
+        "float64": Tolerance(0, 1024, "each keeps its own, rounded at every step"),
+    },
+    "accuracy": {"float64": Tolerance(0, 0, "the fraction of equal labels")},
+}
+"""By quantity, then by the dtype of what is judged."""

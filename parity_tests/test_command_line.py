@@ -1,0 +1,183 @@
+"""The command lines: the same options, the book's output, and a sentence for bad input."""
+
+import importlib
+import json
+import re
+import shutil
+import sys
+
+import numpy as np
+import pytest
+from safetensors.numpy import load_file, save_file
+
+ONE_STEP = ["--epochs", "1", "--batch-size", "60000"]
+
+
+@pytest.fixture
+def command(wing, data, monkeypatch, capsys):
+    """Runs a command line of each package; returns its exit status, output and errors."""
+    main = importlib.import_module(f"{wing.__name__}.__main__").main
+
+    def run(*arguments, data=data):
+        argv = [wing.__name__, *map(str, arguments), "--data", str(data)]
+        monkeypatch.setattr(sys, "argv", argv)
+        status: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
+
+
+def test_training_prints_the_lines_of_the_book(command):
+    status, out, _ = command("train", "--epochs", 1, "--batch-size", 500)
+    lines = out.splitlines()
+    assert status == 0
+    assert lines[0] == "Epoch 0"
+    assert re.fullmatch(r"loss at batch 0: \d\.\d\d", lines[1])
+    assert re.fullmatch(r"loss at batch 100: \d\.\d\d", lines[2])
+    assert re.fullmatch(r"accuracy: 0\.\d\d", lines[3])
+
+
+def test_log_holds_versions_options_hash_and_every_loss_in_full(command, wing, tmp_path):
+    status, *_ = command("train", *ONE_STEP, "--log", tmp_path / "run.jsonl")
+    first, step, last = map(json.loads, (tmp_path / "run.jsonl").read_text().splitlines())
+    model = wing.mnist_model(seed=0)
+    assert status == 0
+    assert set(first["versions"]) > {"python", "numpy"}
+    assert first["options"]["batch_size"] == 60000
+    assert first["initial_weights_sha256"] == wing.weights_sha256(model)
+    assert step["loss"] == np.float32(step["loss"])
+    assert (step["epoch"], step["batch"]) == (0, 0)
+    assert 0 < last["accuracy"] < 1
+
+
+def test_saved_weights_are_evaluated_to_the_accuracy_that_training_logged(command, tmp_path):
+    weights, log, labels = tmp_path / "w.safetensors", tmp_path / "run.jsonl", tmp_path / "labels"
+    command("train", *ONE_STEP, "--save-weights", weights, "--log", log)
+    status, out, _ = command("evaluate", "--weights", weights, "--predictions", labels)
+    accuracy = json.loads(log.read_text().splitlines()[-1])["accuracy"]
+    assert (status, out) == (0, f"accuracy: {accuracy:.4f}\n")
+    assert len(np.loadtxt(labels, int)) == 10_000
+
+
+def test_training_starts_from_a_weights_file_in_float64_by_either_rule(command, wing, tmp_path):
+    weights = tmp_path / "initial.safetensors"
+    wing.save_weights(wing.mnist_model(seed=3, dtype="float64"), weights)
+    options = [*ONE_STEP, "--dtype", "float64", "--initial-weights", weights]
+    for rule in ("hand", "sgd"):
+        saved, log = tmp_path / f"{rule}.safetensors", tmp_path / "run.jsonl"
+        assert command(
+            "train", *options, "--update-rule", rule, "--save-weights", saved, "--log", log
+        )[0] == 0  # fmt: skip
+    by_hand, by_sgd = (load_file(tmp_path / f"{rule}.safetensors") for rule in ("hand", "sgd"))
+    for name, initial in load_file(weights).items():
+        assert not np.array_equal(by_hand[name], initial)
+        np.testing.assert_allclose(by_hand[name], by_sgd[name], rtol=1e-6, atol=1e-12)
+
+
+def test_shuffling_changes_the_run_and_one_seed_repeats_it(command, tmp_path):
+    logs = []
+    for name, shuffle in (("a", "--shuffle"), ("b", "--shuffle"), ("c", "--no-shuffle")):
+        command("train", "--epochs", 1, "--batch-size", 20000, shuffle, "--log", tmp_path / name)
+        logs.append((tmp_path / name).read_text().splitlines()[1:])
+    assert logs[0] == logs[1]
+    assert logs[0] != logs[2]
+
+
+def test_an_unknown_value_of_an_option_is_refused(command):
+    status, out, err = command("train", "--epochs", "ten")
+    assert status == 2
+    assert "--epochs" in out + err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--epochs", "0"], "--epochs is 0: expected a number above 0"),
+        (["--batch-size", "-1"], "--batch-size is -1: expected a number above 0"),
+        (["--learning-rate", "nan"], "--learning-rate is nan: expected a number above 0"),
+        (["--learning-rate", "inf"], "--learning-rate is inf: expected a number above 0"),
+        (["--seed", "-1"], "--seed is -1: expected 0 or above"),
+    ],
+)
+def test_a_number_out_of_range_is_refused_by_name(command, wing, arguments, message):
+    status, out, err = command("train", *arguments)
+    assert (status, out, err) == (2, "", f"{wing.__name__}: {message}\n")
+
+
+@pytest.mark.parametrize("option", ["--save-weights", "--log"])
+def test_an_output_that_cannot_be_written_is_refused_before_training(command, option, tmp_path):
+    for path, reason in ((tmp_path / "no" / "file", "No such file"), (tmp_path, "is a folder")):
+        status, out, err = command("train", option, path)
+        assert (status, out) == (2, "")
+        assert f"{path} cannot be written" in err
+        assert reason in err
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda w: w.pop("layers.0.b"), "lacks layers.0.b"),
+        (lambda w: w.update(extra=w["layers.0.b"]), "also holds extra"),
+        (lambda w: w.update({"layers.0.W": w["layers.0.W"].T.copy()}), "shape (512, 784)"),
+        (lambda w: w.update({"layers.1.b": w["layers.1.b"].astype("float64")}), "as float64"),
+    ],
+)
+def test_a_weights_file_of_another_model_is_refused_by_tensor(
+    command, wing, change, message, tmp_path
+):
+    path = tmp_path / "w.safetensors"
+    wing.save_weights(wing.mnist_model(), path)
+    tensors = load_file(path)
+    change(tensors)
+    save_file(tensors, path)
+    status, out, err = command("evaluate", "--weights", path)
+    assert (status, out) == (2, "")
+    assert f"{path} " in err
+    assert message in err
+
+
+def test_a_weights_file_that_is_missing_or_corrupt_is_refused(command, wing, tmp_path):
+    path = tmp_path / "w.safetensors"
+    assert f"there is no {path}" in command("evaluate", "--weights", path)[2]
+    wing.save_weights(wing.mnist_model(), path)
+    path.write_bytes(path.read_bytes()[:-1])
+    status, out, err = command("evaluate", "--weights", path)
+    assert (status, out) == (2, "")
+    assert f"{path} is not a whole safetensors file" in err
+
+
+def test_a_truncated_an_altered_and_a_missing_file_of_mnist_are_named(command, data, tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    shutil.copytree(data / "MNIST" / "raw", raw)
+    labels = raw / "t10k-labels-idx1-ubyte"
+    content = labels.read_bytes()
+    for changed in (content[:-1], content[:-1] + bytes([content[-1] ^ 1])):
+        labels.write_bytes(changed)
+        status, out, err = command("train", data=tmp_path)
+        assert (status, out) == (2, "")
+        assert f"{labels} is truncated or altered" in err
+        assert "run `make data`" in err
+    labels.unlink()
+    status, out, err = command("train", data=tmp_path)
+    assert (status, out) == (2, "")
+    assert f"{labels} is missing: run `make data`" in err
+
+
+def test_a_device_that_is_not_there_is_refused(command, wing):
+    framework = importlib.import_module(f"{wing.__name__}.framework")
+    library = getattr(framework, "torch", None) or framework.tf
+    there = (
+        library.cuda.is_available()
+        if wing.__name__ == "torch_port"
+        else library.config.list_physical_devices("GPU")
+    )
+    if there:
+        pytest.skip("this machine has a CUDA device")
+    status, out, err = command("train", "--device", "cuda")
+    assert (status, out) == (2, "")
+    assert "device 'cuda' was asked for, but none was found" in err

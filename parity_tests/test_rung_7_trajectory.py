@@ -1,0 +1,146 @@
+"""Rung 7: a run across the end of an epoch, with its partial batch, step by step."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as hnp
+
+import tf_reference
+import torch_port
+from parity_tests.harness import lockstep
+from parity_tests.harness.adapters import Port, Reference
+from parity_tests.harness.compare import Divergence, Judge
+from parity_tests.harness.oracle import initial_weights
+
+TINY = (6, 5, 4)
+
+
+def crew(dtype, sizes=(784, 512, 10), rule="hand"):
+    """Returns the reference and two instances of the port, with the weights of seed 0."""
+    rules: dict[str, list] = {
+        "hand": [None] * 3,
+        "sgd": [tf_reference.SGD(), torch_port.SGD(), torch_port.SGD()],
+    }
+    found = [
+        wing(sizes, dtype, update_weights)
+        for wing, update_weights in zip((Reference, Port, Port), rules[rule], strict=True)
+    ]
+    found[0].load_weights(initial_weights(0, sizes, dtype))
+    return found
+
+
+@pytest.mark.parametrize(("samples", "batch_size"), [(300, 128), (20, 1), (2000, 2000)])
+def test_every_step_agrees_for_every_size_of_batch(judge, mnist, dtype, samples, batch_size):
+    images, labels, _, _ = mnist(dtype)
+    reference, port, free_port = crew(dtype)
+    lockstep.train(
+        judge,
+        "trajectory",
+        reference,
+        port,
+        free_port,
+        images[:samples],
+        labels[:samples],
+        epochs=2,
+        batch_size=batch_size,
+    )
+
+
+def test_every_step_agrees_by_the_optimizers(judge, mnist, dtype):
+    images, labels, _, _ = mnist(dtype)
+    reference, port, free_port = crew(dtype, rule="sgd")
+    lockstep.train(
+        judge,
+        "trajectory",
+        reference,
+        port,
+        free_port,
+        images[:300],
+        labels[:300],
+        epochs=2,
+        learning_rate=float(np.float32(1e-3)),  # as Keras keeps it
+    )
+
+
+@pytest.mark.parametrize("shuffle_seed", [None, 3])
+def test_fit_takes_the_steps_that_are_judged(wing, dtype, mnist, shuffle_seed):
+    adapter = Reference if wing is tf_reference else Port
+    fitted, stepped = adapter(dtype=dtype), adapter(dtype=dtype)
+    stepped.load_weights(fitted.weights())
+    images, labels = (array[:300] for array in mnist(dtype)[:2])
+    losses = []
+    wing.fit(
+        fitted.model,
+        images,
+        labels,
+        epochs=2,
+        shuffle_seed=shuffle_seed,
+        on_step=lambda *step: losses.append(step),
+    )
+    rng = np.random.default_rng(shuffle_seed)
+    for epoch in range(2):
+        order = np.arange(300) if shuffle_seed is None else rng.permutation(300)
+        for batch in range(3):
+            samples = order[batch * 128 : (batch + 1) * 128]
+            loss, _ = stepped.step(images[samples], labels[samples])
+            assert losses.pop(0) == (epoch, batch, loss)
+    for name, weight in stepped.weights().items():
+        np.testing.assert_array_equal(fitted.weights()[name], weight, strict=True)
+
+
+arrays = st.integers(1, 9).flatmap(
+    lambda batch: st.tuples(
+        hnp.arrays("float64", (batch, TINY[0]), elements=st.floats(-10, 10, width=32)),
+        hnp.arrays("int64", batch, elements=st.integers(0, TINY[-1] - 1)),
+        hnp.arrays("float64", TINY[:2], elements=st.floats(-2, 2, width=32)),
+        hnp.arrays("float64", TINY[1:], elements=st.floats(-2, 2, width=32)),
+    )
+)
+
+
+@settings(derandomize=True, deadline=None, max_examples=200)
+@given(arrays)
+def test_any_step_of_a_small_model_agrees_in_float64(drawn):
+    images, labels, *kernels = drawn
+    weights = initial_weights(0, TINY, "float64")
+    weights["layers.0.W"], weights["layers.1.W"] = kernels
+    reference, port, free_port = SMALL
+    reference.load_weights(weights)
+    # One step: at a second one, a bias of 0 that rounding made 1e-17 would open a relu.
+    lockstep.train(Judge(), "trajectory", reference, port, free_port, images, labels, epochs=1)
+
+
+SMALL = crew("float64", TINY)
+
+
+def test_a_last_partial_batch_that_is_dropped_is_seen(judge, mnist, dtype):
+    reference, port, free_port = crew(dtype)
+    right = free_port.step
+    free_port.step = lambda images, labels: (
+        right(images, labels) if len(images) == 128 else free_port.gradients(images, labels)
+    )
+    images, labels, _, _ = mnist(dtype)
+    with pytest.raises(Divergence, match=r"weights layers\.0\.W at epoch 0"):
+        lockstep.train(
+            judge, "trajectory", reference, port, free_port, images[:300], labels[:300], epochs=2
+        )
+
+
+def test_gradients_that_accumulate_are_seen_at_the_second_step(judge, mnist, dtype):
+    reference, port, free_port = crew(dtype)
+    right = port.gradients
+    kept: dict[str, np.ndarray] = {}
+
+    def accumulating(images, labels):
+        loss, gradients = right(images, labels)
+        for name, gradient in gradients.items():
+            kept[name] = kept.get(name, 0) + gradient
+        return loss, dict(kept)
+
+    port.gradients = accumulating
+    images, labels, _, _ = mnist(dtype)
+    with pytest.raises(Divergence, match=r"gradient layers\.0\.W at epoch 0, batch 1"):
+        lockstep.train(
+            judge, "trajectory", reference, port, free_port, images[:300], labels[:300], epochs=2
+        )

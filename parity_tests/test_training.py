@@ -1,0 +1,108 @@
+"""The loop of each package: batches, shuffling, callbacks, refusals, and the two rules."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+
+def test_batches_cover_the_data_set_in_its_order_and_the_last_one_is_partial(wing):
+    images, labels = np.arange(10), -np.arange(10)
+    generator = wing.BatchGenerator(images, labels, batch_size=4)
+    batches = [generator.next() for _ in range(generator.num_batches)]
+    assert [list(batch) for batch, _ in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert all(np.array_equal(batch, -labels) for batch, labels in batches)
+
+
+def test_an_epoch_of_mnist_has_469_batches_and_the_last_one_96_images(wing):
+    generator = wing.BatchGenerator(np.zeros(60000), np.zeros(60000))
+    sizes = [len(generator.next()[0]) for _ in range(generator.num_batches)]
+    assert (len(sizes), set(sizes[:-1]), sizes[-1]) == (469, {128}, 96)
+
+
+def test_fit_hands_its_batch_size_to_the_generator(wing, tiny):
+    steps = []
+    wing.fit(*tiny, epochs=2, batch_size=20, on_step=lambda *step: steps.append(step[:2]))
+    assert steps == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_fit_prints_the_lines_of_the_book(wing, tiny, capsys):
+    losses = {}
+    wing.fit(
+        *tiny,
+        epochs=4,
+        batch_size=1,
+        on_step=lambda epoch, batch, loss: losses.update({(epoch, batch): loss}),
+    )
+    lines = [
+        line
+        for epoch in range(4)
+        for line in (f"Epoch {epoch}", f"loss at batch 0: {losses[epoch, 0]:.2f}")
+    ]
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_shuffling_draws_one_order_an_epoch_from_numpy(wing, tiny, monkeypatch):
+    drawn = []
+
+    def one_training_step(model, images_batch, labels_batch, update_weights):
+        drawn.append(np.asarray(images_batch))
+        return 0.0
+
+    training = importlib.import_module(f"{wing.__name__}.training")
+    monkeypatch.setattr(training, "one_training_step", one_training_step)
+    model, images, labels = tiny
+    wing.fit(model, images, labels, epochs=2, batch_size=30, shuffle_seed=1)
+    rng = np.random.default_rng(1)
+    for epoch in drawn:
+        assert np.array_equal(epoch, images[rng.permutation(30)])
+
+
+def test_losses_reach_the_callback_as_floats_that_fall(wing, tiny):
+    losses = []
+    sgd = wing.SGD(learning_rate=0.5)
+    wing.fit(*tiny, epochs=20, update_weights=sgd, on_step=lambda *step: losses.append(step[2]))
+    assert all(type(loss) is float for loss in losses)
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x[:0], y[:0], {}), "the data set is empty"),
+        (lambda x, y: (x, y[:-1], {}), "30 images but 29 labels"),
+        (lambda x, y: (x, y + 1, {}), "a label is 4: expected classes from 0 to 3"),
+        (lambda x, y: (x, y - 1, {}), "a label is -1: expected classes from 0 to 3"),
+        (lambda x, y: (x, y, {"epochs": 0}), "epochs is 0: expected at least 1"),
+        (lambda x, y: (x, y, {"batch_size": 0}), "batch_size is 0: expected at least 1"),
+    ],
+)
+def test_fit_refuses_bad_data_before_it_prints(wing, tiny, change, message, capsys):
+    model, images, labels = tiny
+    images, labels, arguments = change(images, labels)
+    with pytest.raises(ValueError, match=message):
+        wing.fit(model, images, labels, **{"epochs": 1, **arguments})
+    assert capsys.readouterr().out == ""
+
+
+def test_evaluate_is_the_fraction_of_labels_predicted(wing, tiny):
+    model, images, _ = tiny
+    labels = wing.predict(model, images)
+    labels[:3] += 1
+    assert wing.evaluate(model, images, labels) == 0.9
+
+
+def test_evaluate_refuses_what_is_empty_or_of_different_lengths(wing, tiny):
+    model, images, labels = tiny
+    with pytest.raises(ValueError, match="the data set is empty"):
+        wing.evaluate(model, images[:0], labels[:0])
+    with pytest.raises(ValueError, match="30 images but 1 labels"):
+        wing.evaluate(model, images, labels[:1])
+
+
+def test_an_optimizer_refuses_the_weights_of_another_model(wing):
+    sgd = wing.SGD()
+    first, second = (wing.NaiveDense(2, 2, lambda x: x).weights for _ in range(2))
+    sgd([w * 0 for w in first], first)
+    with pytest.raises(ValueError, match=r"weights|variable"):
+        sgd([w * 0 for w in second], second)
