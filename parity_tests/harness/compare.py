@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -62,7 +63,7 @@ class Judge:
         *,
         step: str = "",
         scale: np.ndarray | float = 0.0,
-        **arrays: np.ndarray,
+        **arrays: Any,
     ) -> None:
         """Compares what is judged with the truth.
 
@@ -106,7 +107,8 @@ class Judge:
         unit = _unit(scale, judged.dtype)
         bound = tolerance.multiple * own_error * largest + tolerance.ulps * unit
 
-        if not (difference <= bound).all():
+        # Infinity in the truth or the yardstick must not widen the bound to infinity.
+        if not (math.isfinite(largest + own_error) and (difference <= bound).all()):
             own_error *= largest
             message = _explain(place, arrays, difference, bound, unit, own_error, tolerance)
             raise Divergence(rung, quantity, message)
@@ -119,15 +121,16 @@ class Judge:
 
 
 def _difference(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
-    difference = np.subtract(array, truth, dtype=np.float64)
+    with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, which passes no bound
+        difference = np.subtract(array, truth, dtype=np.float64)
     return np.abs(difference, out=difference)
 
 
-def _unit(scale: np.ndarray, dtype: np.dtype) -> np.ndarray | float:
+def _unit(scale: np.ndarray | float, dtype: np.dtype) -> np.ndarray | float:
     """Returns the unit in the last place of numbers of a size, in a dtype."""
     if not np.issubdtype(dtype, np.floating):
         return 0.0
-    return np.spacing(scale.astype(dtype)).astype(np.float64)
+    return np.spacing(np.asarray(scale, dtype)).astype(np.float64)
 
 
 def _explain(
@@ -140,15 +143,18 @@ def _explain(
     tolerance: Tolerance,
 ) -> str:
     judged = next(iter(arrays.values()))
-    beyond = ~(difference <= bound)
-    excess = np.where(np.isfinite(difference), difference - bound, np.inf)
-    worst = np.unravel_index(excess.argmax(), judged.shape)
+    finite = np.logical_and.reduce([np.isfinite(array) for array in arrays.values()])
+    beyond = ~(finite & (difference <= bound))
+    worst = np.unravel_index(np.where(beyond, difference - bound, -1).argmax(), judged.shape)
+    if not finite.all():
+        beyond = ~finite
+        worst = np.unravel_index(finite.argmin(), judged.shape)
     values = ", ".join(f"{name} {array[worst].item()!r}" for name, array in arrays.items())
     lines = [
         f"{place}: {beyond.sum()} of {judged.size} elements differ",
         f"  worst at [{', '.join(map(str, worst))}]: {values}",
     ]
-    if not all(np.isfinite(array[worst]) for array in arrays.values()):
+    if not finite.all():
         return "\n".join([*lines, "  a number that is not finite is equal to none"])
     unit_there = float(np.broadcast_to(unit, judged.shape)[worst])
     bound_there = float(np.broadcast_to(bound, judged.shape)[worst])

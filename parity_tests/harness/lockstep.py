@@ -5,8 +5,9 @@ In float32 the oracle is the truth and the reference the yardstick; in float64 t
 the oracle both have to agree with the reference.
 """
 
-import math
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 
@@ -60,21 +61,32 @@ def three_ways(
     judge: Judge,
     rung: str,
     quantity: str,
-    tensor: str,
+    port: Mapping[str, np.ndarray],
+    reference: Mapping[str, np.ndarray],
+    oracle: Mapping[str, np.ndarray],
     *,
-    port: np.ndarray,
-    reference: np.ndarray,
-    oracle: np.ndarray,
-    step: str = "",
-    scale: float = 0.0,
+    step: str,
+    scales: Mapping[str, float] | None = None,
 ) -> None:
-    """Judges the port, given what the reference and the oracle made of the same input."""
-    of_tensor = partial(judge, rung, quantity, step=step, scale=scale)
-    if reference.dtype == np.float32:
-        of_tensor(tensor, port=port, oracle=oracle, reference=reference)
-    else:
-        of_tensor(tensor, port=port, reference=reference)
-        of_tensor(f"{tensor} of the oracle", oracle=oracle, reference=reference)
+    """Judges what the port made of some input, given what the other two made of it.
+
+    Args:
+        judge: Compares tensor by tensor.
+        rung: Where on the ladder this is.
+        quantity: The row of the tolerance table.
+        port: What is judged, by the names of the tensors.
+        reference: The yardstick in float32, the truth in float64.
+        oracle: The truth in float32, judged as well in float64.
+        step: When this is, for the message.
+        scales: The size of the terms of each tensor's sums, where they may cancel.
+    """
+    for name in reference:
+        of = partial(judge, rung, quantity, step=step, scale=scales[name] if scales else 0.0)
+        if reference[name].dtype == np.float32:
+            of(name, port=port[name], oracle=oracle[name], reference=reference[name])
+        else:
+            of(name, port=port[name], reference=reference[name])
+            of(f"{name} of the oracle", oracle=oracle[name], reference=reference[name])
 
 
 def layer_outputs(
@@ -89,48 +101,32 @@ def layer_outputs(
         images: Shape (128, 784), in the dtype of the implementations.
     """
     oracle = Oracle(reference.dtype)
+    trio = (port, reference, oracle)
     for case, weights in directed_weights(reference.dtype).items():
-        for implementation in (reference, port, oracle):
+        for implementation in trio:
             implementation.load_weights(weights)
         for size in (128, 96, 1):
-            inputs = images[:size]
             step = f"{case}, batch of {size}"
+            inputs = images[:size]
             for index in range(len(weights) // 2):
-                output = reference.layer_output(index, inputs)
-                three_ways(
-                    judge,
-                    "layer outputs",
-                    "layer output",
-                    f"layers.{index}",
-                    port=port.layer_output(index, inputs),
-                    reference=output,
-                    oracle=oracle.layer_output(index, inputs.astype(np.float64)),
-                    step=step,
-                )
-                inputs = output
-            judge(
-                "layer outputs",
-                "labels",
-                "predicted",
-                port=port.predict(images[:size]),
-                reference=reference.predict(images[:size]),
-                step=step,
-            )
+                name = f"layers.{index}"
+                outputs = [{name: one.layer_output(index, inputs)} for one in trio]
+                three_ways(judge, "layer outputs", "layer output", *outputs, step=step)
+                inputs = outputs[1][name]
+            labels = {one.name: one.predict(images[:size]) for one in (port, reference)}
+            judge("layer outputs", "labels", "predicted", step=step, **labels)
 
 
 def losses(judge: Judge, reference: Implementation, port: Implementation) -> None:
     """Judges the loss of each sample, given the same directed predictions."""
     predictions, labels = directed_predictions(reference.dtype)
-    three_ways(
-        judge,
-        "loss",
-        "loss",
-        "of each sample",
-        port=port.losses(labels, predictions),
-        reference=reference.losses(labels, predictions),
-        oracle=Oracle(reference.dtype).losses(labels, predictions),
-        scale=1.0,  # a loss is the logarithm of a sum near 1
-    )
+    found = [
+        {"of each sample": one.losses(labels, predictions)}
+        for one in (port, reference, Oracle(reference.dtype))
+    ]
+    # A loss is the logarithm of a sum near 1, whose rounding it keeps.
+    scales = {"of each sample": 1.0}
+    three_ways(judge, "loss", "loss", *found, step="the clip's bounds", scales=scales)
 
 
 def gradients(
@@ -151,33 +147,22 @@ def gradients(
         labels: Shape (128,), int64.
     """
     oracle = Oracle(reference.dtype)
+    trio = (port, reference, oracle)
     batches = {f"batch of {size}": (images[:size], labels[:size]) for size in (128, 96, 1)}
     batches |= {f"labels {label}": (images, np.full_like(labels, label)) for label in (0, 9)}
     for case, weights in directed_weights(reference.dtype).items():
-        for implementation in (reference, port, oracle):
+        for implementation in trio:
             implementation.load_weights(weights)
         for name, batch in batches.items():
-            of_port, of_reference, of_oracle = (
-                implementation.gradients(*batch)[1] for implementation in (port, reference, oracle)
-            )
-            for tensor in of_reference:
-                three_ways(
-                    judge,
-                    "gradients",
-                    "gradient",
-                    tensor,
-                    port=of_port[tensor],
-                    reference=of_reference[tensor],
-                    oracle=of_oracle[tensor],
-                    step=f"{case}, {name}",
-                    scale=oracle.scales[tensor],
-                )
+            found = [one.gradients(*batch)[1] for one in trio]
+            step = f"{case}, {name}"
+            three_ways(judge, "gradients", "gradient", *found, step=step, scales=oracle.scales)
 
 
 def one_update(
     judge: Judge, reference: Implementation, port: Implementation, rule: str = "update by hand"
 ) -> None:
-    """Judges the weights after two updates, given the same weights and gradients.
+    """Judges the weights after each of two updates, given the same weights and gradients.
 
     Args:
         judge: Compares the weights after each update.
@@ -185,29 +170,18 @@ def one_update(
         port: Takes the reference's weights before each update.
         rule: The row of the tolerance table.
     """
-    weights = initial_weights(0, dtype=reference.dtype)
-    reference.load_weights(weights)
+    reference.load_weights(initial_weights(0, dtype=reference.dtype))
     rng = np.random.default_rng(1)
     for step in ("first update", "second update"):
-        given = {
-            name: rng.standard_normal(w.shape).astype(reference.dtype)
-            for name, w in weights.items()
-        }
         before = reference.weights()
         port.load_weights(before)
-        port.update(given)
-        reference.update(given)
+        given = {name: rng.standard_normal(w.shape).astype(w.dtype) for name, w in before.items()}
+        for implementation in (port, reference):
+            implementation.update(given)
         of_port, of_reference = port.weights(), reference.weights()
-        for name in weights:
-            judge(
-                "one update",
-                rule,
-                name,
-                port=of_port[name],
-                reference=of_reference[name],
-                step=step,
-                scale=np.abs(before[name]),
-            )
+        for name, w in before.items():
+            arrays = {"port": of_port[name], "reference": of_reference[name]}
+            judge("one update", rule, name, step=step, scale=np.abs(w), **arrays)
 
 
 def train(
@@ -224,7 +198,7 @@ def train(
 ) -> Oracle:
     """Judges every step of a training run, in two readings.
 
-    Given the same input: before each step the port and the oracle take the weights of the
+    Given the same weights: before each step the port and the oracle take the weights of the
     reference, so that the error of a loss or a gradient is its own. Free running: each
     keeps its own weights, so that drift shows; the reference's own drift from the oracle is
     then the yardstick in float32.
@@ -244,69 +218,48 @@ def train(
     Returns:
         The oracle that ran freely.
     """
-    dtype = reference.dtype
-    oracle, free_oracle = Oracle(dtype), Oracle(dtype, learning_rate)
+    oracle = Oracle(reference.dtype)
+    free_oracle = Oracle(reference.dtype, learning_rate)
     for implementation in (free_port, free_oracle):
         implementation.load_weights(reference.weights())
 
     for epoch in range(epochs):
-        given: dict[str, list[float]] = {"port": [], "reference": [], "oracle": []}
-        free: dict[str, list[float]] = {"port": [], "oracle": []}
-        for batch in range(math.ceil(len(images) / batch_size)):
-            samples = slice(batch * batch_size, (batch + 1) * batch_size)
-            images_batch, labels_batch = images[samples], labels[samples]
+        given, free = [], []
+        for batch, start in enumerate(range(0, len(images), batch_size)):
+            samples = images[start : start + batch_size], labels[start : start + batch_size]
             weights = reference.weights()
-            port.load_weights(weights)
-            oracle.load_weights(weights)
-            loss, of_reference = reference.step(images_batch, labels_batch)
-            given["reference"].append(loss)
-            loss, of_port = port.gradients(images_batch, labels_batch)
-            given["port"].append(loss)
-            loss, of_oracle = oracle.gradients(images_batch, labels_batch)
-            given["oracle"].append(loss)
-            for name in of_reference:
-                three_ways(
-                    judge,
-                    rung,
-                    "gradient",
-                    name,
-                    port=of_port[name],
-                    reference=of_reference[name],
-                    oracle=of_oracle[name],
-                    step=f"epoch {epoch}, batch {batch}",
-                    scale=oracle.scales[name],
-                )
-            free["port"].append(free_port.step(images_batch, labels_batch)[0])
-            free["oracle"].append(free_oracle.step(images_batch, labels_batch)[0])
-        for reading, of_port, of_oracle in (
-            ("given the same weights", given["port"], given["oracle"]),
-            ("free running", free["port"], free["oracle"]),
-        ):
+            for implementation in (port, oracle):
+                implementation.load_weights(weights)
+            steps = port.gradients(*samples), reference.step(*samples), oracle.gradients(*samples)
+            given.append([loss for loss, _ in steps])
+            free.append([free_port.step(*samples)[0], given[-1][1], free_oracle.step(*samples)[0]])
             three_ways(
                 judge,
                 rung,
-                "loss",
-                reading,
-                port=np.array(of_port, dtype),
-                reference=np.array(given["reference"], dtype),
-                oracle=np.array(of_oracle),
-                step=f"epoch {epoch}",
-                scale=1.0,  # a loss is the logarithm of a sum near 1
+                "gradient",
+                *(gradients for _, gradients in steps),
+                step=f"epoch {epoch}, batch {batch}",
+                scales=oracle.scales,
             )
-        weights = free_port.weights(), reference.weights(), free_oracle.weights()
-        for name in weights[0]:
-            port_weight, reference_weight, oracle_weight = (of[name] for of in weights)
-            three_ways(
-                judge,
-                rung,
-                "weights",
-                name,
-                port=port_weight,
-                reference=reference_weight,
-                oracle=oracle_weight,
-                step=f"epoch {epoch}",
-                scale=learning_rate * oracle.scales[name],
-            )
+
+        step = f"epoch {epoch}"
+        for reading, of_epoch in (("given the same weights", given), ("free running", free)):
+            by_implementation = zip(*of_epoch, strict=True)
+            dtypes = (reference.dtype, reference.dtype, "float64")
+            found = [
+                {reading: np.array(losses, dtype)}
+                for losses, dtype in zip(by_implementation, dtypes, strict=True)
+            ]
+            # A loss is the logarithm of a sum near 1, whose rounding it keeps.
+            three_ways(judge, rung, "loss", *found, step=step, scales={reading: 1.0})
+        three_ways(
+            judge,
+            rung,
+            "weights",
+            *(one.weights() for one in (free_port, reference, free_oracle)),
+            step=step,
+            scales={name: learning_rate * scale for name, scale in oracle.scales.items()},
+        )
     return free_oracle
 
 
@@ -320,16 +273,12 @@ def evaluation(
     labels: np.ndarray,
 ) -> None:
     """Judges the predicted label of each image, and the accuracy, of trained models."""
-    of_reference = reference.predict(images)
+    expected = reference.predict(images)
     for name, predicted in (("port", port.predict(images)), ("oracle", oracle.predict(images))):
-        judge(rung, "labels", f"predicted by the {name}", port=predicted, reference=of_reference)
-        judge(
-            rung,
-            "accuracy",
-            f"of the {name}",
-            port=np.mean(predicted == labels),
-            reference=np.mean(of_reference == labels),
-        )
+        arrays: dict[str, Any] = {name: predicted, "reference": expected}
+        judge(rung, "labels", f"predicted by the {name}", **arrays)
+        accuracies = {one: np.mean(array == labels) for one, array in arrays.items()}
+        judge(rung, "accuracy", f"of the {name}", **accuracies)
 
 
 def climb(
