@@ -7,6 +7,10 @@ installed := $(VENV)/.installed
 # Fetching puts this file in place last.
 mnist := $(DATA)/MNIST/raw/t10k-labels-idx1-ubyte
 
+# The tests run in as many processes as there are cores, each of one thread.
+one_thread := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
+in_parallel := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 .PHONY: help install data train-torch train-tf parity test lint diff clean
 .DEFAULT_GOAL := help
 
@@ -38,7 +42,7 @@ train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow
 	@$(run) -m tf_reference train --data $(DATA) $(ARGS)
 
 parity: $(installed) $(mnist) ## Prove that the two are the same: the tests of parity_tests/
-	@$(run) -m pytest --data $(DATA) parity_tests $(ARGS)
+	@$(one_thread) $(run) -m pytest --data $(DATA) $(in_parallel) parity_tests $(ARGS)
 
 test: parity ## Run all tests; they all live in parity_tests/
 

@@ -31,11 +31,15 @@ def test_one_seed_draws_the_same_weights_in_both_packages_and_in_numpy(judge, dt
 
 
 def test_weights_are_drawn_anew_without_a_seed(wing):
-    first, second = (np.asarray(wing.mnist_model().weights[0].numpy(force=True))
-                     if wing is torch_port else wing.mnist_model().weights[0].numpy()
-                     for _ in range(2))  # fmt: skip
-    assert not np.array_equal(first, second)
-    assert 0 <= first.min() < first.max() <= np.float32(0.1)
+    first, second = (wing.weights_sha256(wing.mnist_model()) for _ in range(2))
+    assert first != second
+
+
+def test_kernels_start_in_0_to_a_tenth_and_biases_at_0(port, reference):
+    for implementation in (port, reference):
+        for name, w in drawn(implementation, seed=None).items():
+            assert w.any() == name.endswith("W")
+            assert 0 <= w.min() <= w.max() <= np.float32(0.1)
 
 
 @pytest.mark.parametrize(

@@ -1,35 +1,37 @@
 """What the judges saw, as a table for people."""
 
+import math
 from collections.abc import Iterable
 
 from parity_tests.harness.compare import Record
 from parity_tests.harness.lockstep import RUNGS
-from parity_tests.harness.tolerance import TABLE
+from parity_tests.harness.tolerance import TABLE, Tolerance
 
 
 def ladder(records: Iterable[Record]) -> str:
     """Returns one line for each quantity of each rung, in the ladder's order.
 
-    The worst difference is over the largest value of its tensor; the headroom is the
-    smallest ratio of bound to difference, tensor by tensor and step by step.
+    The worst difference from the truth is over the scale of its tensor. The headroom is the
+    smallest ratio of bound to difference over all tensors and steps.
     """
-    groups: dict[tuple[str, str, str], list[Record]] = {}
+    groups: dict[tuple[int, str, str], list[Record]] = {}
     for record in records:
-        groups.setdefault((record.rung, record.quantity, record.dtype), []).append(record)
-    lines = [("rung", "quantity", "dtype", "numbers", "worst", "headroom", "bound")]
-    for rung, quantity, dtype in sorted(groups, key=lambda group: RUNGS.index(group[0])):
-        group = groups[rung, quantity, dtype]
+        key = RUNGS.index(record.rung), record.quantity, record.dtype
+        groups.setdefault(key, []).append(record)
+    lines = [("rung", "quantity", "dtype", "numbers", "worst", "headroom", "bound", "reason")]
+    for (rung, quantity, dtype), group in sorted(groups.items()):
         headroom = min(record.headroom for record in group)
         tolerance = TABLE[quantity][dtype]
         lines.append(
             (
-                rung,
+                RUNGS[rung],
                 quantity,
                 dtype,
                 f"{sum(record.numbers for record in group):,}",
                 f"{max(record.error for record in group):.1e}",
-                "equal" if headroom == float("inf") else f"{headroom:.3g}",
-                f"{tolerance}",
+                "equal" if math.isinf(headroom) else f"{headroom:.1f}",
+                _bound(tolerance),
+                tolerance.reason,
             )
         )
     widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
@@ -37,3 +39,12 @@ def ladder(records: Iterable[Record]) -> str:
         "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
         for line in lines
     )
+
+
+def _bound(tolerance: Tolerance) -> str:
+    terms = []
+    if tolerance.multiple:
+        terms.append(f"{tolerance.multiple:g} x reference's")
+    if tolerance.ulps:
+        terms.append(f"{tolerance.ulps:g} ulp{' each' if tolerance.elementwise else ''}")
+    return " + ".join(terms) or "equal"
