@@ -11,11 +11,11 @@ import sys
 
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from parity_tests.harness.adapters import Port
 from parity_tests.harness.lockstep import directed_predictions
 from parity_tests.harness.oracle import Oracle, cross_entropy, initial_weights
+from tf_reference.framework import tf
 
 
 @pytest.fixture
