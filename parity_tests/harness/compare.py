@@ -123,7 +123,7 @@ class Judge:
 def _difference(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
     with np.errstate(invalid="ignore"):  # infinity less infinity is NaN, which passes no bound
         difference = np.subtract(array, truth, dtype=np.float64)
-    return np.abs(difference, out=difference)
+    return np.abs(difference)
 
 
 def _unit(scale: np.ndarray | float, dtype: np.dtype) -> np.ndarray | float:
