@@ -51,6 +51,12 @@ def test_the_printed_run_of_the_book_lies_within_four_standard_deviations(table)
     assert distance < 4 * accuracy["std"]
 
 
+def test_no_printed_loss_lies_outside_the_range_of_the_seeds(table):
+    least, most = (np.array(table["losses"][name])[: len(PRINTED)] for name in ("min", "max"))
+    outside = (least - ROUNDING > PRINTED) | (most + ROUNDING < PRINTED)
+    assert outside.sum() == 0
+
+
 def test_a_run_of_today_lies_within_four_standard_deviations(table, wing, mnist):
     images, labels, _, _ = mnist("float32")
     losses = []

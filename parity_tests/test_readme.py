@@ -8,6 +8,6 @@ ROOT = Path(__file__).parents[1]
 
 def test_the_diff_in_the_readme_is_that_of_the_twins():
     paths = "tf_reference/losses.py", "torch_port/losses.py"
-    twins = [(ROOT / path).read_text().splitlines() for path in paths]
-    diff = "\n".join(difflib.unified_diff(*twins, *paths, lineterm=""))
+    reference, port = ((ROOT / path).read_text().splitlines() for path in paths)
+    diff = "\n".join(difflib.unified_diff(reference, port, *paths, lineterm=""))
     assert diff in (ROOT / "README.md").read_text()
