@@ -96,9 +96,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Prints what the judges saw: one line for each quantity of each rung."""
     records = [
         Record(**value)
-        for test in terminalreporter.getreports("passed") + terminalreporter.getreports("failed")
+        for reports in terminalreporter.stats.values()
+        for test in reports
+        if getattr(test, "when", None) == "teardown"
         for name, value in test.user_properties
-        if name == "record" and test.when == "teardown"
+        if name == "record"
     ]
     if records:
         terminalreporter.section("the ladder")
