@@ -1,18 +1,23 @@
+from . import first_example, gradients
 from .evaluation import evaluate, predict
 from .layers import NaiveDense, NaiveSequential, mnist_model
 from .losses import sparse_categorical_crossentropy
 from .mnist import load_mnist
-from .optimizers import SGD, update_weights
-from .training import BatchGenerator, fit, one_training_step
+from .optimizers import SGD, RMSprop, update_weights
+from .training import BatchGenerator, DivergenceError, fit, one_training_step
 from .weights import load_weights, save_weights, weights_sha256
 
 __all__ = [
     "SGD",
     "BatchGenerator",
+    "DivergenceError",
     "NaiveDense",
     "NaiveSequential",
+    "RMSprop",
     "evaluate",
+    "first_example",
     "fit",
+    "gradients",
     "load_mnist",
     "load_weights",
     "mnist_model",

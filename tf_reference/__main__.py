@@ -1,4 +1,4 @@
-"""The command line: `train` and `evaluate`, with the options of their functions."""
+"""The command line: `train`, `evaluate` and `gradients`, with the options of their functions."""
 
 import json
 import math
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
-from typing import Literal, TextIO, cast
+from typing import Any, Literal, TextIO, cast
 
 import tyro
 from tqdm import tqdm
@@ -17,10 +17,11 @@ from tqdm.contrib import DummyTqdmFile
 
 def train(
     *,
-    epochs: int = 10,
+    example: Literal["scratch", "first"] = "scratch",
+    epochs: int | None = None,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
-    update_rule: Literal["hand", "sgd"] = "hand",
+    update_rule: Literal["hand", "sgd"] | None = None,
     dtype: Literal["float32", "float64"] = "float32",
     seed: int = 0,
     shuffle: bool = False,
@@ -33,20 +34,28 @@ def train(
     """Train the book's network on MNIST and print its accuracy on the test set.
 
     Args:
-        epochs: Passes over the 60,000 training images.
-        batch_size: Images in a batch; the last batch holds what is left over.
-        learning_rate: Step size of plain SGD.
-        update_rule: The subtraction written by hand, or the framework's SGD optimizer.
+        example: The network built from scratch and trained by SGD, or the book's first
+            example: the same network made of the framework's parts, trained by RMSprop.
+        epochs: Passes over the 60,000 training images; by default 10 from scratch, and 5 of
+            the first example.
+        batch_size: Images in a batch, from 1 (true SGD) to 60,000 (full-batch); the last
+            batch holds what is left over.
+        learning_rate: Step size of the update rule.
+        update_rule: Of the network from scratch: the subtraction written by hand, which is
+            the default, or the framework's SGD optimizer. The first example takes RMSprop.
         dtype: Of the images and the weights.
         seed: Of the initial weights and of the shuffling.
         shuffle: Draw a new order of the images for each epoch.
         initial_weights: Start from this safetensors file, not from the seed.
         save_weights: Write the trained weights to this safetensors file.
         log: Write the run to this file, one JSON object a line: versions, options and the
-            SHA-256 of the initial weights, then the loss of every step, then the accuracy.
+            SHA-256 of the initial weights, then the loss of every step (in the first example
+            its average over the epoch so far), then the accuracy.
         data: Folder that holds MNIST in MNIST/raw.
         device: Where to compute.
     """
+    if epochs is None:
+        epochs = 10 if example == "scratch" else 5
     options = locals().copy()
     for name in ("epochs", "batch_size", "learning_rate"):
         if not 0 < options[name] < math.inf:
@@ -54,23 +63,31 @@ def train(
             raise ValueError(f"--{flag} is {options[name]}: expected a number above 0")
     if seed < 0:
         raise ValueError(f"--seed is {seed}: expected 0 or above")
+    if example == "first" and update_rule is not None:
+        raise ValueError(f"--update-rule is {update_rule}: the first example takes RMSprop")
 
-    from . import evaluation, framework, mnist, optimizers, training, weights
-    from .layers import mnist_model
+    from . import evaluation, first_example, framework, layers, mnist, optimizers, training, weights
 
     for path in (save_weights, log):
         if path is not None:
             weights.check_writable(path)
     framework.use_device(device)
-    model = mnist_model(seed, dtype)
+    framework.use_dtype(dtype)
+    model: Any
+    fit: Callable
+    if example == "first":
+        model = first_example.mnist_model(seed)
+        fit = partial(first_example.fit, learning_rate=learning_rate)
+    else:
+        model = layers.mnist_model(seed, dtype)
+        rules: dict[str, optimizers.UpdateRule] = {
+            "hand": partial(optimizers.update_weights, learning_rate=learning_rate),
+            "sgd": optimizers.SGD(learning_rate),
+        }
+        fit = partial(training.fit, update_weights=rules[update_rule or "hand"])
     if initial_weights is not None:
         weights.load_weights(model, initial_weights)
     (train_images, train_labels), (test_images, test_labels) = mnist.load_mnist(data, dtype)
-
-    rules: dict[str, optimizers.UpdateRule] = {
-        "hand": partial(optimizers.update_weights, learning_rate=learning_rate),
-        "sgd": optimizers.SGD(learning_rate),
-    }
     steps = epochs * math.ceil(len(train_images) / batch_size)
 
     with open(log or os.devnull, "w", buffering=1) as records, progress_bar(steps) as show_progress:
@@ -87,16 +104,18 @@ def train(
             options=options,
             initial_weights_sha256=weights.weights_sha256(model),
         )
-        training.fit(
-            model,
-            train_images,
-            train_labels,
-            epochs,
-            batch_size,
-            update_weights=rules[update_rule],
-            shuffle_seed=seed if shuffle else None,
-            on_step=on_step,
-        )
+        try:
+            fit(
+                model,
+                train_images,
+                train_labels,
+                epochs,
+                batch_size,
+                shuffle_seed=seed if shuffle else None,
+                on_step=on_step,
+            )
+        except training.DivergenceError as error:
+            sys.exit(f"{__package__}: {error} (learning rate {learning_rate:g})")
         accuracy = evaluation.evaluate(model, test_images, test_labels)
         record(accuracy=accuracy)
 
@@ -138,6 +157,13 @@ def evaluate(
         weights_files.write_whole(predictions, lines.encode())
 
 
+def gradients() -> None:
+    """Print the book's gradient examples, number by number."""
+    from .gradients import walk_through
+
+    walk_through()
+
+
 @contextmanager
 def progress_bar(steps: int) -> Iterator[Callable[[float], None]]:
     """Shows loss, steps per second and time left on standard error, if it is a terminal."""
@@ -157,7 +183,8 @@ def main() -> None:
     """Runs the command line; whatever the user can mend is one sentence and exit status 2."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"train": train, "evaluate": evaluate}, prog=f"python -m {__package__}"
+            {"train": train, "evaluate": evaluate, "gradients": gradients},
+            prog=f"python -m {__package__}",
         )
     except (ImportError, OSError, ValueError) as error:
         print(f"{__package__}: {error}", file=sys.stderr)

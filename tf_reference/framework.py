@@ -51,6 +51,16 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
         raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
 
 
+def use_dtype(dtype: Literal["float32", "float64"]) -> None:
+    """Makes one dtype that of everything that follows and does not name its own.
+
+    Call it before the first model or optimizer is made: it is a setting of the whole
+    process. Keras computes losses and keeps learning rates in this dtype, whatever the
+    dtype of the weights.
+    """
+    tf.keras.config.set_floatx(dtype)
+
+
 def versions() -> dict[str, str]:
     """Returns the version of Python and of each package that computes the numbers."""
     return {

@@ -1,4 +1,4 @@
-"""The two update rules of the book: by hand, and by the framework's SGD optimizer."""
+"""The update rules of the book: by hand, by the SGD optimizer, and RMSprop."""
 
 from collections.abc import Callable, Sequence
 
@@ -29,8 +29,8 @@ def update_weights(
 class SGD:
     """`update_weights` by the framework's optimizer: plain SGD, without momentum.
 
-    Keras keeps its learning rate in float32, whatever the dtype of the weights. With
-    float64 weights a step is therefore that of the nearest float32, in both packages.
+    Keras keeps the learning rate in the default dtype, whatever the dtype of the weights.
+    Unless `use_dtype` changed it, a step is that of the nearest float32, in both packages.
 
     Args:
         learning_rate: Step size, above 0.
@@ -48,3 +48,6 @@ class SGD:
             ValueError: If these are not the weights of the first call.
         """
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
+
+
+RMSprop = tf.keras.optimizers.RMSprop

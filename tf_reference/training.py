@@ -10,6 +10,11 @@ from . import optimizers
 from .framework import Tensor, tf
 from .layers import NaiveSequential
 from .losses import sparse_categorical_crossentropy
+from .weights import weights_sha256
+
+
+class DivergenceError(ArithmeticError):
+    """Training has failed: a loss is not finite, or the weights are stuck where they are bad."""
 
 
 class BatchGenerator:
@@ -118,27 +123,61 @@ def fit(
     Raises:
         ValueError: If there are no images, not as many labels as images, a label outside
             the classes, or a number of epochs or a batch size below 1.
+        DivergenceError: If the loss of a batch is not finite; or if a whole epoch changed no
+            weight, at an average loss above that of a guess, the logarithm of the number of
+            classes. The loss clips probabilities, and where all are clipped no gradient flows.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.3.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    BatchGenerator(images, labels, batch_size)  # refuses bad data before anything is printed
     classes = model.weights[-1].shape[0]
-    for label in (int(labels.min()), int(labels.max())):
-        if not 0 <= label < classes:
-            raise ValueError(f"a label is {label}: expected classes from 0 to {classes - 1}")
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}: expected at least 1")
+    check_training_set(images, labels, classes, epochs, batch_size)
 
     rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
     for epoch_counter in range(epochs):
         print(f"Epoch {epoch_counter}")
         order = None if rng is None else rng.permutation(len(images))
         batch_generator = BatchGenerator(images, labels, batch_size, order)
+        initial_sha256, total_loss = weights_sha256(model), 0.0
         for batch_counter in range(batch_generator.num_batches):
             images_batch, labels_batch = batch_generator.next()
             loss = one_training_step(model, images_batch, labels_batch, update_weights)
+            check_finite(loss, epoch_counter, batch_counter)
+            total_loss += float(loss)
             if batch_counter % 100 == 0:
                 print(f"loss at batch {batch_counter}: {loss:.2f}")
             if on_step is not None:
                 on_step(epoch_counter, batch_counter, float(loss))
+        average_loss = total_loss / batch_generator.num_batches
+        if average_loss > math.log(classes) and weights_sha256(model) == initial_sha256:
+            raise DivergenceError(
+                f"epoch {epoch_counter} changed no weight, at an average loss of "
+                f"{average_loss:.2f}, where a guess has {math.log(classes):.2f}"
+            )
+
+
+def check_training_set(
+    images: Any, labels: Any, classes: int, epochs: int, batch_size: int
+) -> None:
+    """Refuses what `fit` cannot train on, before anything is printed.
+
+    Raises:
+        ValueError: If there are no images, not as many labels as images, a label outside
+            the classes, or a number of epochs or a batch size below 1.
+    """
+    BatchGenerator(images, labels, batch_size)
+    for label in (int(labels.min()), int(labels.max())):
+        if not 0 <= label < classes:
+            raise ValueError(f"a label is {label}: expected classes from 0 to {classes - 1}")
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}: expected at least 1")
+
+
+def check_finite(loss: Any, epoch: int, batch: int) -> None:
+    """Refuses a loss that is not a finite number.
+
+    Raises:
+        DivergenceError: With the epoch and the batch, both counted from 0.
+    """
+    if not math.isfinite(loss):
+        raise DivergenceError(f"the loss is {float(loss)} at epoch {epoch}, batch {batch}")

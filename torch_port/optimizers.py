@@ -1,8 +1,8 @@
-"""The two update rules of the book: by hand, and by the framework's SGD optimizer."""
+"""The update rules of the book: by hand, by the SGD optimizer, and RMSprop."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -32,8 +32,8 @@ def update_weights(
 class SGD:
     """`update_weights` by the framework's optimizer: plain SGD, without momentum.
 
-    Keras keeps its learning rate in float32, whatever the dtype of the weights. With
-    float64 weights a step is therefore that of the nearest float32, in both packages.
+    Keras keeps the learning rate in the default dtype, whatever the dtype of the weights.
+    Unless `use_dtype` changed it, a step is that of the nearest float32, in both packages.
 
     Args:
         learning_rate: Step size, above 0.
@@ -42,7 +42,7 @@ class SGD:
     """
 
     def __init__(self, learning_rate: float = 1e-3) -> None:
-        self.learning_rate = float(np.float32(learning_rate))
+        self.learning_rate = torch.tensor(learning_rate).item()
         self.optimizer: torch.optim.Optimizer | None = None
 
     def __call__(self, gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
@@ -60,3 +60,101 @@ class SGD:
             w.grad = g
         self.optimizer.step()
         self.optimizer.zero_grad()
+
+
+class RMSprop(torch.optim.Optimizer):
+    """Keras's RMSprop: v = rho v + (1 - rho) g^2, then w -= lr g / sqrt(v + eps).
+
+    `torch.optim.RMSprop` adds epsilon to the root, not under it, and has other defaults.
+
+    Args:
+        params: Weights, or groups of weights with options of their own.
+        lr: Step size, at least 0.
+        rho: Share of the running average v that is kept in a step, in [0, 1].
+        eps: Added to v, at least 0.
+        foreach: Whether all weights of a group are updated by one call for each operation.
+            By default on CUDA devices, where it saves launches.
+
+    Raises:
+        ValueError: If an option is out of its range.
+
+    Source: keras/src/optimizers/rmsprop.py.
+    """
+
+    def __init__(
+        self,
+        params: Iterable[Any],
+        lr: float = 1e-3,
+        rho: float = 0.9,
+        eps: float = 1e-7,
+        foreach: bool | None = None,
+    ) -> None:
+        if not lr >= 0:
+            raise ValueError(f"lr is {lr}: expected 0 or above")
+        if not 0 <= rho <= 1:
+            raise ValueError(f"rho is {rho}: expected a number from 0 to 1")
+        if not eps >= 0:
+            raise ValueError(f"eps is {eps}: expected 0 or above")
+        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "foreach": foreach})
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], Any] | None = None) -> Any:
+        """Updates each weight that has a gradient.
+
+        Args:
+            closure: Computes the gradients anew, and returns the loss.
+
+        Returns:
+            The loss of the closure, if there is one.
+
+        Raises:
+            RuntimeError: If a gradient is sparse.
+        """
+        loss = None
+        if closure is not None:
+            with torch.enable_grad():
+                loss = closure()
+
+        for group in self.param_groups:
+            weights = [w for w in group["params"] if w.grad is not None]
+            gradients = [w.grad for w in weights]
+            if any(g.is_sparse for g in gradients):
+                raise RuntimeError("RMSprop does not support sparse gradients")
+            for w in weights:
+                if not self.state[w]:
+                    self.state[w]["velocity"] = torch.zeros_like(w)
+            velocities = [self.state[w]["velocity"] for w in weights]
+            options = group["lr"], group["rho"], group["eps"]
+            foreach = group["foreach"]
+            if foreach is None:
+                foreach = all(w.is_cuda for w in weights)
+            if foreach and weights:
+                self._update_all(weights, gradients, velocities, *options)
+            else:
+                for w, g, v in zip(weights, gradients, velocities, strict=True):
+                    self._update(w, g, v, *options)
+        return loss
+
+    @staticmethod
+    def _update(w: Tensor, g: Tensor, v: Tensor, lr: float, rho: float, eps: float) -> None:
+        v.mul_(rho).add_((1 - rho) * g.square())
+        w.sub_(lr * g / (v + eps).sqrt())
+
+    @staticmethod
+    def _update_all(
+        weights: list[Tensor],
+        gradients: list[Tensor],
+        velocities: list[Tensor],
+        lr: float,
+        rho: float,
+        eps: float,
+    ) -> None:
+        squares = torch._foreach_mul(gradients, gradients)
+        torch._foreach_mul_(squares, 1 - rho)
+        torch._foreach_mul_(velocities, rho)
+        torch._foreach_add_(velocities, squares)
+        roots = torch._foreach_add(velocities, eps)
+        torch._foreach_sqrt_(roots)
+        steps = torch._foreach_mul(gradients, lr)
+        torch._foreach_div_(steps, roots)
+        torch._foreach_sub_(weights, steps)

@@ -107,7 +107,7 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
 
 def _serialize(model: NaiveSequential) -> bytes:
     return safetensors.torch.save(
-        {name: weight.detach() for name, weight in named_weights(model).items()}
+        {name: weight.detach().contiguous() for name, weight in named_weights(model).items()}
     )
 
 

@@ -1,0 +1,139 @@
+"""The book's first example: the network made of the framework's own parts."""
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .optimizers import RMSprop
+from .training import BatchGenerator, check_finite, check_training_set
+
+
+class Dense(torch.nn.Linear):
+    """A `torch.nn.Linear` that starts as a Keras Dense does: glorot_uniform, biases 0."""
+
+    def reset_parameters(self) -> None:
+        """Draws the kernel from the framework's generator."""
+        torch.nn.init.xavier_uniform_(self.weight)
+        torch.nn.init.zeros_(self.bias)
+
+    @property
+    def weights(self) -> list[Tensor]:
+        """The kernel, of shape (inputs, outputs) as in Keras, and the bias: no copies."""
+        return [self.weight.T, self.bias]
+
+
+class Sequential(torch.nn.Sequential):
+    """A `torch.nn.Sequential` that knows which of its modules have weights."""
+
+    @property
+    def layers(self) -> list[Dense]:
+        """The dense layers, in their order."""
+        return [module for module in self if isinstance(module, Dense)]
+
+
+def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
+    """Draws a kernel uniform in [-limit, limit), limit = sqrt(6 / (inputs + outputs)).
+
+    Args:
+        rng: Draws it, in float64.
+        shape: (inputs, outputs).
+
+    Source: keras/src/initializers/random_initializers.py.
+    """
+    limit = math.sqrt(6 / sum(shape))
+    return rng.uniform(-limit, limit, shape)
+
+
+def mnist_model(seed: int | None = None) -> Sequential:
+    """Returns the first example's model: 784 pixels, 512 relu units, 10 classes.
+
+    Its weights are in the default dtype. Keras takes the softmax of its last layer off
+    again when it trains, so the port ends with the logits.
+
+    Args:
+        seed: Of the kernels, at least 0, which NumPy then draws. By default the framework
+            does, from the same distribution.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.1.
+    """
+    model = Sequential(
+        Dense(28 * 28, 512),
+        torch.nn.ReLU(),
+        Dense(512, 10),
+    )
+    if seed is not None:
+        rng = np.random.default_rng(seed)
+        for layer in model.layers:
+            kernel, _ = layer.weights
+            kernel.data.copy_(torch.as_tensor(glorot_uniform(rng, kernel.shape)))
+    return model
+
+
+def fit(
+    model: Sequential,
+    images: Tensor,
+    labels: Tensor,
+    epochs: int = 5,
+    batch_size: int = 128,
+    *,
+    learning_rate: float = 1e-3,
+    shuffle_seed: int | None = None,
+    on_step: Callable[[int, int, float], None] | None = None,
+) -> dict[str, list[float]]:
+    """Trains a model by RMSprop, printing the loss and the accuracy of each epoch.
+
+    Args:
+        model: Its weights are changed in place.
+        images: Shape (samples, pixels), in the dtype of the weights.
+        labels: Class indices, shape (samples,), integers from 0 to classes - 1.
+        epochs: Passes over the data set, at least 1.
+        batch_size: Samples in a batch, at least 1.
+        learning_rate: Step size of RMSprop, above 0.
+        shuffle_seed: Seeds NumPy's generator, which draws a new order of the samples for
+            each epoch. By default every epoch takes them in the order of the data set.
+        on_step: Called after each step with the epoch and the batch, both counted from 0,
+            and the average loss of the epoch so far in nats per sample.
+
+    Returns:
+        The "loss" and the "accuracy" of each epoch: averages over its samples, each
+        predicted before the update of its batch.
+
+    Raises:
+        ValueError: If there are no images, not as many labels as images, a label outside
+            the classes, or a number of epochs or a batch size below 1.
+        DivergenceError: If a loss is not finite.
+
+    Source: Deep Learning with Python, 2nd edition, section 2.1.
+    """
+    images, labels = torch.as_tensor(images), torch.as_tensor(labels).long()
+    check_training_set(images, labels, model.layers[-1].out_features, epochs, batch_size)
+    optimizer = RMSprop(model.parameters(), learning_rate)
+
+    rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+    history: dict[str, list[float]] = {"loss": [], "accuracy": []}
+    for epoch_counter in range(epochs):
+        print(f"Epoch {epoch_counter}")
+        order = None if rng is None else rng.permutation(len(images))
+        batch_generator = BatchGenerator(images, labels, batch_size, order)
+        total_loss, matches, samples = 0.0, 0, 0
+        for batch_counter in range(batch_generator.num_batches):
+            images_batch, labels_batch = batch_generator.next()
+            logits = model(images_batch)
+            average_loss = torch.nn.functional.cross_entropy(logits, labels_batch)
+            optimizer.zero_grad()
+            average_loss.backward()
+            optimizer.step()
+
+            samples += len(labels_batch)
+            total_loss += float(average_loss) * len(labels_batch)
+            matches += int((logits.argmax(dim=1) == labels_batch).sum())
+            check_finite(total_loss, epoch_counter, batch_counter)
+            if on_step is not None:
+                on_step(epoch_counter, batch_counter, total_loss / samples)
+        history["loss"].append(total_loss / samples)
+        history["accuracy"].append(matches / samples)
+        print(f"loss: {history['loss'][-1]:.4f}, accuracy: {history['accuracy'][-1]:.4f}")
+    return history
