@@ -6,7 +6,7 @@ import pytest
 import tf_reference
 import torch_port
 from parity_tests.harness.adapters import Port, Reference
-from parity_tests.harness.compare import Divergence
+from parity_tests.harness.compare import Divergence, Judge
 from parity_tests.harness.oracle import initial_weights
 
 
@@ -54,15 +54,15 @@ def test_a_weights_file_of_either_package_is_read_by_the_other(writer, reader, d
     assert [entry.name for entry in tmp_path.iterdir()] == ["weights.safetensors"]
 
 
-def test_two_exchanged_biases_are_seen(judge):
+def test_two_exchanged_biases_are_seen():
     reference = initial_weights(0) | {"layers.1.b": np.arange(10, dtype="float32")}
     port = reference | {"layers.1.b": reference["layers.1.b"][[0, 2, 1, 3, 4, 5, 6, 7, 8, 9]]}
     with pytest.raises(Divergence, match=r"initial weights layers.1.b .*: 2 of 10 elements"):
-        compare(judge, port, reference)
+        compare(Judge(), port, reference)
 
 
-def test_a_transposed_square_kernel_is_seen(judge):
+def test_a_transposed_square_kernel_is_seen():
     reference = initial_weights(0, sizes=(8, 8))
     port = reference | {"layers.0.W": reference["layers.0.W"].T}
     with pytest.raises(Divergence, match=r"initial weights layers.0.W .*: 56 of 64 elements"):
-        compare(judge, port, reference)
+        compare(Judge(), port, reference)

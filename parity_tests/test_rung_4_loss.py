@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from parity_tests.harness import lockstep
-from parity_tests.harness.compare import Divergence
+from parity_tests.harness.compare import Divergence, Judge
 
 
 def test_the_loss_of_each_sample_agrees(judge, reference, port):
@@ -12,7 +12,7 @@ def test_the_loss_of_each_sample_agrees(judge, reference, port):
 
 
 @pytest.mark.parametrize("wrong", [np.inf, np.nan, 16.1])
-def test_one_wrong_loss_is_seen(judge, reference, port, wrong):
+def test_one_wrong_loss_is_seen(reference, port, wrong):
     right = port.losses
 
     def losses(labels, predictions):
@@ -22,11 +22,11 @@ def test_one_wrong_loss_is_seen(judge, reference, port, wrong):
 
     port.losses = losses
     with pytest.raises(Divergence, match=r"loss of each sample .*: 1 of 120 elements differ"):
-        lockstep.losses(judge, reference, port)
+        lockstep.losses(Judge(), reference, port)
 
 
-def test_losses_already_averaged_are_seen(judge, reference, port):
+def test_losses_already_averaged_are_seen(reference, port):
     right = port.losses
     port.losses = lambda labels, predictions: right(labels, predictions).mean()
     with pytest.raises(Divergence, match=r"shape \(\) in port, \(120,\) in "):
-        lockstep.losses(judge, reference, port)
+        lockstep.losses(Judge(), reference, port)

@@ -7,7 +7,7 @@ import tf_reference
 import torch_port
 from parity_tests.harness import lockstep
 from parity_tests.harness.adapters import Port, Reference
-from parity_tests.harness.compare import Divergence
+from parity_tests.harness.compare import Divergence, Judge
 
 
 def test_the_update_by_hand_is_equal_bit_for_bit(judge, reference, port):
@@ -21,14 +21,14 @@ def test_the_update_by_sgd_is_equal_to_one_unit_in_the_last_place(judge, dtype, 
     lockstep.one_update(judge, reference, port, rule="update by SGD")
 
 
-def test_sgd_in_float64_takes_the_float32_learning_rate_that_keras_keeps(judge):
+def test_sgd_in_float64_takes_the_float32_learning_rate_that_keras_keeps():
     reference = Reference(dtype="float64", update_weights=tf_reference.SGD(1e-3))
     exact = Port(dtype="float64")  # by hand: 1e-3 in float64
     with pytest.raises(Divergence, match="update by SGD"):
-        lockstep.one_update(judge, reference, exact, rule="update by SGD")
+        lockstep.one_update(Judge(), reference, exact, rule="update by SGD")
 
 
-def test_one_weight_a_unit_in_the_last_place_off_is_seen(judge, reference, port):
+def test_one_weight_a_unit_in_the_last_place_off_is_seen(reference, port):
     right = port.weights
 
     def wrong():
@@ -39,11 +39,11 @@ def test_one_weight_a_unit_in_the_last_place_off_is_seen(judge, reference, port)
 
     port.weights = wrong
     with pytest.raises(Divergence, match=r"layers\.1\.W at first update .*: 1 of 5120 elements"):
-        lockstep.one_update(judge, reference, port)
+        lockstep.one_update(Judge(), reference, port)
 
 
-def test_biases_that_are_never_updated_are_seen(judge, reference, port):
+def test_biases_that_are_never_updated_are_seen(reference, port):
     right = port.update_weights
     port.update_weights = lambda gradients, weights: right(gradients[::2], weights[::2])
     with pytest.raises(Divergence, match=r"update by hand layers\.0\.b"):
-        lockstep.one_update(judge, reference, port)
+        lockstep.one_update(Judge(), reference, port)

@@ -114,7 +114,7 @@ def test_any_step_of_a_small_model_agrees_in_float64(drawn):
 SMALL = crew("float64", TINY)
 
 
-def test_a_last_partial_batch_that_is_dropped_is_seen(judge, mnist, dtype):
+def test_a_last_partial_batch_that_is_dropped_is_seen(mnist, dtype):
     reference, port, free_port = crew(dtype)
     right = free_port.step
     free_port.step = lambda images, labels: (
@@ -123,11 +123,11 @@ def test_a_last_partial_batch_that_is_dropped_is_seen(judge, mnist, dtype):
     images, labels, _, _ = mnist(dtype)
     with pytest.raises(Divergence, match=r"weights layers\.0\.W at epoch 0"):
         lockstep.train(
-            judge, "trajectory", reference, port, free_port, images[:300], labels[:300], epochs=2
+            Judge(), "trajectory", reference, port, free_port, images[:300], labels[:300], epochs=2
         )
 
 
-def test_gradients_that_accumulate_are_seen_at_the_second_step(judge, mnist, dtype):
+def test_gradients_that_accumulate_are_seen_at_the_second_step(mnist, dtype):
     reference, port, free_port = crew(dtype)
     right = port.gradients
     kept: dict[str, np.ndarray] = {}
@@ -142,5 +142,5 @@ def test_gradients_that_accumulate_are_seen_at_the_second_step(judge, mnist, dty
     images, labels, _, _ = mnist(dtype)
     with pytest.raises(Divergence, match=r"gradient layers\.0\.W at epoch 0, batch 1"):
         lockstep.train(
-            judge, "trajectory", reference, port, free_port, images[:300], labels[:300], epochs=2
+            Judge(), "trajectory", reference, port, free_port, images[:300], labels[:300], epochs=2
         )

@@ -5,7 +5,7 @@ import pytest
 
 from parity_tests.harness import lockstep
 from parity_tests.harness.adapters import Port
-from parity_tests.harness.compare import Divergence
+from parity_tests.harness.compare import Divergence, Judge
 from parity_tests.harness.oracle import Oracle, initial_weights
 
 RUNG = "ten epochs"
@@ -25,7 +25,7 @@ def test_ten_epochs_of_mnist_are_the_same_training(judge, reference, port, mnist
     assert 0.80 <= accuracy <= 0.83
 
 
-def test_one_label_that_differs_is_seen(judge, reference, port, mnist, dtype):
+def test_one_label_that_differs_is_seen(reference, port, mnist, dtype):
     _, _, images, labels = mnist(dtype)
     weights = initial_weights(0, dtype=dtype)
     oracle = Oracle(dtype)
@@ -35,4 +35,4 @@ def test_one_label_that_differs_is_seen(judge, reference, port, mnist, dtype):
     wrong[1234] = (wrong[1234] + 1) % 10
     port.predict = lambda images: wrong
     with pytest.raises(Divergence, match=r"predicted by the port .*: 1 of 10000 elements differ"):
-        lockstep.evaluation(judge, RUNG, reference, port, oracle, images, labels)
+        lockstep.evaluation(Judge(), RUNG, reference, port, oracle, images, labels)

@@ -34,10 +34,12 @@ class Implementation(Protocol):
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
-    ) -> tuple[float, dict[str, np.ndarray]]:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns the average loss of a batch and its gradients; the weights stay."""
 
-    def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+    def step(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns what `gradients` does, and updates the weights."""
 
     def update(self, gradients: Mapping[str, np.ndarray]) -> None:
@@ -45,6 +47,9 @@ class Implementation(Protocol):
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Returns the predicted class of each image."""
+
+    def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the fraction of the images whose label is predicted: a float64 scalar."""
 
 
 class Wing:
@@ -105,17 +110,19 @@ class Wing:
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
-    ) -> tuple[float, dict[str, np.ndarray]]:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns the average loss of a batch and its gradients; the weights stay."""
         return self._run(images, labels, lambda gradients, weights: None)
 
-    def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+    def step(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns what `gradients` does, and updates the weights."""
         return self._run(images, labels, self.update_weights)
 
     def _run(
         self, images: np.ndarray, labels: np.ndarray, update_weights: Callable
-    ) -> tuple[float, dict[str, np.ndarray]]:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         kept: list = []
 
         def keep_and_update(gradients: Sequence, weights: Sequence) -> None:
@@ -126,7 +133,7 @@ class Wing:
             self.model, self.to_tensor(images), self.to_tensor(labels), keep_and_update
         )
         names = self.files.named_weights(self.model)
-        return float(loss), dict(zip(names, map(self.to_numpy, kept), strict=True))
+        return self.to_numpy(loss), dict(zip(names, map(self.to_numpy, kept), strict=True))
 
     def update(self, gradients: Mapping[str, np.ndarray]) -> None:
         """Applies the update rule to the weights."""
@@ -138,6 +145,12 @@ class Wing:
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Returns the predicted class of each image."""
         return self.evaluation.predict(self.model, self.to_tensor(images))
+
+    def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the fraction of the images whose label is predicted: a float64 scalar."""
+        return np.asarray(
+            self.evaluation.evaluate(self.model, self.to_tensor(images), self.to_tensor(labels))
+        )
 
     def primitives(self) -> dict[str, Callable]:
         """Returns the functions that the network is made of, on the framework's tensors."""

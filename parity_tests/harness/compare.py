@@ -33,6 +33,7 @@ class Record:
         numbers: How many were compared.
         error: The largest difference from the truth, over the scale of its tensor.
         headroom: The smallest ratio of bound to difference; infinite if nothing differed.
+        own_ulps: The yardstick's largest difference from the truth, in units in the last place.
     """
 
     rung: str
@@ -42,6 +43,7 @@ class Record:
     numbers: int = 0
     error: float = 0.0
     headroom: float = math.inf
+    own_ulps: float = 0.0
 
 
 @dataclass
@@ -53,7 +55,7 @@ class Judge:
     """
 
     records: dict[Key, Record] = field(default_factory=dict)
-    _own_errors: dict[Key, float] = field(default_factory=dict)
+    _own_errors: dict[tuple[Key, str], float] = field(default_factory=dict)
 
     def __call__(
         self,
@@ -62,6 +64,7 @@ class Judge:
         tensor: str,
         *,
         step: str = "",
+        window: str = "",
         scale: np.ndarray | float = 0.0,
         **arrays: Any,
     ) -> None:
@@ -72,6 +75,7 @@ class Judge:
             quantity: The row of the tolerance table.
             tensor: What is compared, by name.
             step: When it is compared, for the message.
+            window: Comparisons in one window share the yardstick's largest error so far.
             scale: The size of the terms that are added to give the truth, where they may
                 cancel; one number, or one for each element.
             **arrays: Under the names of the implementations: what is judged, the truth and,
@@ -100,11 +104,13 @@ class Judge:
         scale = np.maximum(size, scale)
         largest = float(np.max(scale, initial=0))
         own_error = 0.0
+        unit = _unit(scale, judged.dtype)
+        record = self.records.setdefault(key, Record(*key))
         if tolerance.multiple and largest:
             own_error = float(_difference(last, truth).max(initial=0)) / largest
-            own_error = max(own_error, self._own_errors.get(key, 0.0))
-            self._own_errors[key] = own_error
-        unit = _unit(scale, judged.dtype)
+            record.own_ulps = max(record.own_ulps, own_error * largest / float(np.max(unit)))
+            own_error = max(own_error, self._own_errors.get((key, window), 0.0))
+            self._own_errors[key, window] = own_error
         bound = tolerance.multiple * own_error * largest + tolerance.ulps * unit
 
         # Infinity in the truth or the yardstick must not widen the bound to infinity.
@@ -112,9 +118,12 @@ class Judge:
             own_error *= largest
             message = _explain(place, arrays, difference, bound, unit, own_error, tolerance)
             raise Divergence(rung, quantity, message)
-        record = self.records.setdefault(key, Record(*key))
+        if record.own_ulps > tolerance.own_ulps:
+            what = f"{last_name} is {record.own_ulps:.3g} units in the last place from the truth"
+            limit = f"at most {tolerance.own_ulps:g} in {last.dtype}"
+            raise Divergence(rung, quantity, f"{place}: {what}, expected {limit}")
         record.numbers += judged.size
-        if difference.any():
+        if largest and difference.any():
             record.error = max(record.error, float(difference.max()) / largest)
             with np.errstate(divide="ignore", over="ignore"):
                 record.headroom = min(record.headroom, float((bound / difference).min()))

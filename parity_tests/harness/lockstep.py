@@ -66,6 +66,7 @@ def three_ways(
     oracle: Mapping[str, np.ndarray],
     *,
     step: str,
+    window: str = "",
     scales: Mapping[str, float] | None = None,
 ) -> None:
     """Judges what the port made of some input, given what the other two made of it.
@@ -78,10 +79,13 @@ def three_ways(
         reference: The yardstick in float32, the truth in float64.
         oracle: The truth in float32, judged as well in float64.
         step: When this is, for the message.
+        window: Comparisons in one window share the yardstick's largest error so far; by
+            default those of one step.
         scales: The size of the terms of each tensor's sums, where they may cancel.
     """
     for name in reference:
-        of = partial(judge, rung, quantity, step=step, scale=scales[name] if scales else 0.0)
+        scale = scales[name] if scales else 0.0
+        of = partial(judge, rung, quantity, step=step, window=window or step, scale=scale)
         if reference[name].dtype == np.float32:
             of(name, port=port[name], oracle=oracle[name], reference=reference[name])
         else:
@@ -113,7 +117,9 @@ def layer_outputs(
                 outputs = [{name: one.layer_output(index, inputs)} for one in trio]
                 three_ways(judge, "layer outputs", "layer output", *outputs, step=step)
                 inputs = outputs[1][name]
-            labels = {one.name: one.predict(images[:size]) for one in (port, reference)}
+            labels: dict[str, Any] = {
+                one.name: one.predict(images[:size]) for one in (port, reference)
+            }
             judge("layer outputs", "labels", "predicted", step=step, **labels)
 
 
@@ -121,12 +127,11 @@ def losses(judge: Judge, reference: Implementation, port: Implementation) -> Non
     """Judges the loss of each sample, given the same directed predictions."""
     predictions, labels = directed_predictions(reference.dtype)
     found = [
-        {"of each sample": one.losses(labels, predictions)}
+        {"at the clip": one.losses(labels, predictions)}
         for one in (port, reference, Oracle(reference.dtype))
     ]
-    # A loss is the logarithm of a sum near 1, whose rounding it keeps.
-    scales = {"of each sample": 1.0}
-    three_ways(judge, "loss", "loss", *found, step="the clip's bounds", scales=scales)
+    step, scales = f"{len(labels)} directed predictions", {"at the clip": 1.0}
+    three_ways(judge, "loss", "loss of each sample", *found, step=step, scales=scales)
 
 
 def gradients(
@@ -149,14 +154,19 @@ def gradients(
     oracle = Oracle(reference.dtype)
     trio = (port, reference, oracle)
     batches = {f"batch of {size}": (images[:size], labels[:size]) for size in (128, 96, 1)}
+    losses_of_cases = []
     batches |= {f"labels {label}": (images, np.full_like(labels, label)) for label in (0, 9)}
     for case, weights in directed_weights(reference.dtype).items():
         for implementation in trio:
             implementation.load_weights(weights)
         for name, batch in batches.items():
-            found = [one.gradients(*batch)[1] for one in trio]
+            average_losses, found = zip(*(one.gradients(*batch) for one in trio), strict=True)
             step = f"{case}, {name}"
+            losses_of_cases.append(average_losses)
             three_ways(judge, "gradients", "gradient", *found, step=step, scales=oracle.scales)
+    # A single loss may come out exact by luck; the largest error of all cases does not.
+    of_cases = [{"average": np.stack(losses)} for losses in zip(*losses_of_cases, strict=True)]
+    three_ways(judge, "gradients", "loss", *of_cases, step="all cases", scales={"average": 1.0})
 
 
 def one_update(
@@ -180,7 +190,7 @@ def one_update(
             implementation.update(given)
         of_port, of_reference = port.weights(), reference.weights()
         for name, w in before.items():
-            arrays = {"port": of_port[name], "reference": of_reference[name]}
+            arrays: dict[str, Any] = {"port": of_port[name], "reference": of_reference[name]}
             judge("one update", rule, name, step=step, scale=np.abs(w), **arrays)
 
 
@@ -239,17 +249,13 @@ def train(
                 "gradient",
                 *(gradients for _, gradients in steps),
                 step=f"epoch {epoch}, batch {batch}",
+                window=f"epoch {epoch}",
                 scales=oracle.scales,
             )
 
         step = f"epoch {epoch}"
         for reading, of_epoch in (("given the same weights", given), ("free running", free)):
-            by_implementation = zip(*of_epoch, strict=True)
-            dtypes = (reference.dtype, reference.dtype, "float64")
-            found = [
-                {reading: np.array(losses, dtype)}
-                for losses, dtype in zip(by_implementation, dtypes, strict=True)
-            ]
+            found = [{reading: np.stack(losses)} for losses in zip(*of_epoch, strict=True)]
             # A loss is the logarithm of a sum near 1, whose rounding it keeps.
             three_ways(judge, rung, "loss", *found, step=step, scales={reading: 1.0})
         three_ways(
@@ -273,11 +279,14 @@ def evaluation(
     labels: np.ndarray,
 ) -> None:
     """Judges the predicted label of each image, and the accuracy, of trained models."""
-    expected = reference.predict(images)
-    for name, predicted in (("port", port.predict(images)), ("oracle", oracle.predict(images))):
-        arrays: dict[str, Any] = {name: predicted, "reference": expected}
-        judge(rung, "labels", f"predicted by the {name}", **arrays)
-        accuracies = {one: np.mean(array == labels) for one, array in arrays.items()}
+    for name, one in (("port", port), ("oracle", oracle)):
+        predicted: dict[str, Any] = {
+            name: one.predict(images),
+            "reference": reference.predict(images),
+        }
+        judge(rung, "labels", f"predicted by the {name}", **predicted)
+        accuracies: dict[str, Any] = {name: one.accuracy(images, labels)}
+        accuracies["reference"] = reference.accuracy(images, labels)
         judge(rung, "accuracy", f"of the {name}", **accuracies)
 
 

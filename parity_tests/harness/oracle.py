@@ -146,7 +146,7 @@ class Oracle:
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
-    ) -> tuple[float, dict[str, np.ndarray]]:
+    ) -> tuple[np.floating, dict[str, np.ndarray]]:
         """Returns the average loss of a batch, and its gradient with respect to each weight."""
         depth = len(self._weights) // 2
         outputs = [np.asarray(images, np.float64)]
@@ -173,7 +173,9 @@ class Oracle:
                 terms = relu_gradient(outputs[index], dense_input_gradient(np.abs(W), terms))
         return losses.mean(), {name: gradients[name] for name in self._weights}
 
-    def step(self, images: np.ndarray, labels: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+    def step(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.floating, dict[str, np.ndarray]]:
         """Returns what `gradients` does, and updates the weights."""
         average_loss, gradients = self.gradients(images, labels)
         self.update(gradients)
@@ -190,6 +192,10 @@ class Oracle:
         for index in range(len(self._weights) // 2):
             x = self.layer_output(index, x)
         return x.argmax(axis=1)
+
+    def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the fraction of the images whose label is predicted: a float64 scalar."""
+        return np.mean(self.predict(images) == labels)
 
 
 def _bounds(dtype: str) -> tuple[float, float]:

@@ -18,7 +18,9 @@ def ladder(records: Iterable[Record]) -> str:
     for record in records:
         key = RUNGS.index(record.rung), record.quantity, record.dtype
         groups.setdefault(key, []).append(record)
-    lines = [("rung", "quantity", "dtype", "numbers", "worst", "headroom", "bound", "reason")]
+    lines = [
+        ("rung", "quantity", "dtype", "numbers", "worst", "own", "headroom", "bound", "reason")
+    ]
     for (rung, quantity, dtype), group in sorted(groups.items()):
         headroom = min(record.headroom for record in group)
         tolerance = TABLE[quantity][dtype]
@@ -29,6 +31,7 @@ def ladder(records: Iterable[Record]) -> str:
                 dtype,
                 f"{sum(record.numbers for record in group):,}",
                 f"{max(record.error for record in group):.1e}",
+                f"{max(record.own_ulps for record in group):.0f}",
                 "equal" if math.isinf(headroom) else f"{headroom:.1f}",
                 _bound(tolerance),
                 tolerance.reason,
