@@ -68,9 +68,7 @@ def train(
 
     from . import evaluation, first_example, framework, layers, mnist, optimizers, training, weights
 
-    for path in (save_weights, log):
-        if path is not None:
-            weights.check_writable(path)
+    weights.check_outputs([save_weights, log], [initial_weights])
     framework.use_device(device)
     framework.use_dtype(dtype)
     model: Any
@@ -93,7 +91,7 @@ def train(
     with open(log or os.devnull, "w", buffering=1) as records, progress_bar(steps) as show_progress:
 
         def record(**values: object) -> None:
-            print(json.dumps(values, default=str), file=records)
+            print(json.dumps(values, default=str, allow_nan=False), file=records)
 
         def on_step(epoch: int, batch: int, loss: float) -> None:
             record(epoch=epoch, batch=batch, loss=loss)
@@ -145,8 +143,7 @@ def evaluate(
     from . import weights as weights_files
     from .layers import mnist_model
 
-    if predictions is not None:
-        weights_files.check_writable(predictions)
+    weights_files.check_outputs([predictions], [weights])
     framework.use_device(device)
     model = mnist_model(dtype=dtype)
     weights_files.load_weights(model, weights)
@@ -189,6 +186,8 @@ def main() -> None:
     except (ImportError, OSError, ValueError) as error:
         print(f"{__package__}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell says of what Ctrl-C ended
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ import numpy as np
 
 from .framework import Tensor, tf
 from .optimizers import RMSprop
-from .training import check_finite, check_training_set
+from .training import check_data, check_finite
 
 Dense = tf.keras.layers.Dense
 
@@ -85,14 +85,13 @@ def fit(
         predicted before the update of its batch.
 
     Raises:
-        ValueError: If there are no images, not as many labels as images, a label outside
-            the classes, or a number of epochs or a batch size below 1.
+        ValueError: If `check_data` refuses an argument.
         DivergenceError: If a loss is not finite.
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    check_training_set(images, labels, model.output_shape[-1], epochs, batch_size)
+    check_data(model, images, labels, epochs, batch_size)
     model.compile(
         optimizer=RMSprop(learning_rate),
         loss="sparse_categorical_crossentropy",

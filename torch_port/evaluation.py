@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 
 from .layers import NaiveSequential
-from .training import BatchGenerator
+from .training import check_data
 
 
 def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
@@ -34,11 +34,12 @@ def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:
         labels: Class indices, shape (samples,), integers.
 
     Raises:
-        ValueError: If there are no images, or not as many labels as images.
+        ValueError: If `check_data` refuses images or labels.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
-    BatchGenerator(images, labels)  # refuses what is empty or of different lengths
+    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    check_data(model, images, labels)
     predicted_labels = predict(model, images)
-    matches = predicted_labels == torch.as_tensor(labels).cpu().numpy()
+    matches = predicted_labels == labels.cpu().numpy()
     return float(matches.mean())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .optimizers import RMSprop
-from .training import BatchGenerator, check_finite, check_training_set
+from .training import BatchGenerator, check_data, check_finite
 
 
 class Dense(torch.nn.Linear):
@@ -102,14 +102,13 @@ def fit(
         predicted before the update of its batch.
 
     Raises:
-        ValueError: If there are no images, not as many labels as images, a label outside
-            the classes, or a number of epochs or a batch size below 1.
+        ValueError: If `check_data` refuses an argument.
         DivergenceError: If a loss is not finite.
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
-    images, labels = torch.as_tensor(images), torch.as_tensor(labels).long()
-    check_training_set(images, labels, model.layers[-1].out_features, epochs, batch_size)
+    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    check_data(model, images, labels, epochs, batch_size)
     optimizer = RMSprop(model.parameters(), learning_rate)
 
     rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
@@ -122,7 +121,7 @@ def fit(
         for batch_counter in range(batch_generator.num_batches):
             images_batch, labels_batch = batch_generator.next()
             logits = model(images_batch)
-            average_loss = torch.nn.functional.cross_entropy(logits, labels_batch)
+            average_loss = torch.nn.functional.cross_entropy(logits, labels_batch.long())
             optimizer.zero_grad()
             average_loss.backward()
             optimizer.step()

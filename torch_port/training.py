@@ -121,8 +121,7 @@ def fit(
             and the average loss of that batch in nats per sample.
 
     Raises:
-        ValueError: If there are no images, not as many labels as images, a label outside
-            the classes, or a number of epochs or a batch size below 1.
+        ValueError: If `check_data` refuses an argument.
         DivergenceError: If the loss of a batch is not finite; or if a whole epoch changed no
             weight, at an average loss above that of a guess, the logarithm of the number of
             classes. The loss clips probabilities, and where all are clipped no gradient flows.
@@ -130,9 +129,8 @@ def fit(
     Source: Deep Learning with Python, 2nd edition, section 2.5.3.
     """
     images, labels = torch.as_tensor(images), torch.as_tensor(labels)
-    classes = model.weights[-1].shape[0]
-    check_training_set(images, labels, classes, epochs, batch_size)
-
+    check_data(model, images, labels, epochs, batch_size)
+    guess = math.log(model.weights[-1].shape[0])
     rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
     for epoch_counter in range(epochs):
         print(f"Epoch {epoch_counter}")
@@ -149,28 +147,37 @@ def fit(
             if on_step is not None:
                 on_step(epoch_counter, batch_counter, float(loss))
         average_loss = total_loss / batch_generator.num_batches
-        if average_loss > math.log(classes) and weights_sha256(model) == initial_sha256:
+        if average_loss > guess and weights_sha256(model) == initial_sha256:
             raise DivergenceError(
                 f"epoch {epoch_counter} changed no weight, at an average loss of "
-                f"{average_loss:.2f}, where a guess has {math.log(classes):.2f}"
+                f"{average_loss:.2f}, where a guess has {guess:.2f}"
             )
 
 
-def check_training_set(
-    images: Any, labels: Any, classes: int, epochs: int, batch_size: int
-) -> None:
-    """Refuses what `fit` cannot train on, before anything is printed.
+def check_data(model: Any, images: Any, labels: Any, epochs: int = 1, batch_size: int = 1) -> None:
+    """Refuses what no model can be trained or evaluated on, before anything is printed.
 
     Raises:
-        ValueError: If there are no images, not as many labels as images, a label outside
-            the classes, or a number of epochs or a batch size below 1.
+        ValueError: If there are no images, or not as many labels as images; if the images are
+            not of the shape or the dtype that the first kernel asks for; or if the labels are
+            not class indices from 0 to classes - 1, one integer for each image; or if the number
+            of epochs or the batch size is below 1.
     """
     BatchGenerator(images, labels, batch_size)
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}: expected at least 1")
+    kernel = model.layers[0].weights[0]
+    wanted = f"{kernel.dtype} of shape ({len(images)}, {kernel.shape[0]})"
+    found = f"{images.dtype} of shape {tuple(images.shape)}"
+    if found != wanted:
+        raise ValueError(f"the images are {found}: expected {wanted}")
+    if labels.ndim != 1 or torch.is_floating_point(labels):
+        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        raise ValueError(f"the labels are {found}: expected one integer for each image")
+    classes = model.layers[-1].weights[-1].shape[0]
     for label in (int(labels.min()), int(labels.max())):
         if not 0 <= label < classes:
             raise ValueError(f"a label is {label}: expected classes from 0 to {classes - 1}")
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}: expected at least 1")
 
 
 def check_finite(loss: Any, epoch: int, batch: int) -> None:

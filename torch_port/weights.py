@@ -2,14 +2,18 @@
 
 import hashlib
 import os
-import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import safetensors.torch
+import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
 from .layers import NaiveSequential
+
+DTYPES = {"F32": "float32", "F64": "float64"}
+"""The names of the dtypes of weights, by their names in a safetensors file."""
 
 
 def named_weights(model: NaiveSequential) -> dict[str, Tensor]:
@@ -49,27 +53,37 @@ def load_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
 
     Raises:
         FileNotFoundError: If there is no such file.
-        ValueError: If it is not a safetensors file, or its tensors are not those of the
-            model by name, shape and dtype.
+        ValueError: If it is not a safetensors file, its tensors are not those of the model by
+            name, shape and dtype, or a number in them is not finite.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no {path}: `train --save-weights` writes such a file")
     try:
-        loaded = safetensors.torch.load_file(path)
+        # The header first, since a file may hold dtypes that the framework lacks.
+        with safetensors.safe_open(path, framework="numpy") as file:
+            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
+            described = {
+                name: f"{DTYPES.get(part.get_dtype(), part.get_dtype())} of shape "
+                f"{tuple(part.get_shape())}"
+                for name, part in slices.items()
+            }
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
 
     expected = named_weights(model)
-    if missing := sorted(expected.keys() - loaded.keys()):
+    if missing := sorted(expected.keys() - described.keys()):
         raise ValueError(f"{path} lacks {', '.join(missing)}: expected {', '.join(expected)}")
-    if extra := sorted(loaded.keys() - expected.keys()):
+    if extra := sorted(described.keys() - expected.keys()):
         raise ValueError(f"{path} also holds {', '.join(extra)}: expected {', '.join(expected)}")
     for name, weight in expected.items():
-        found, wanted = _describe(loaded[name]), _describe(weight)
-        if found != wanted:
-            raise ValueError(f"{path} holds {name} as {found}: expected {wanted}")
+        if described[name] != (wanted := _describe(weight)):
+            raise ValueError(f"{path} holds {name} as {described[name]}: expected {wanted}")
 
+    loaded = safetensors.torch.load_file(path)
+    for name, weight in loaded.items():
+        if not torch.isfinite(weight).all():
+            raise ValueError(f"{path} holds a number in {name} that is not finite")
     for name, weight in expected.items():
         weight.data.copy_(loaded[name])
 
@@ -84,9 +98,30 @@ def check_writable(path: str | os.PathLike) -> None:
     if path.is_dir():
         raise IsADirectoryError(f"{path} cannot be written: it is a folder, expected a file")
     try:
-        tempfile.TemporaryFile(dir=path.parent).close()
+        _partial(path).touch()
+        _partial(path).unlink()
     except OSError as error:
         raise OSError(f"{path} cannot be written: {path.parent}: {error.strerror}") from error
+
+
+def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
+    """Refuses paths to write to, before work is spent on their content.
+
+    Args:
+        outputs: Written later; None where nothing is to be written.
+        inputs: Read before; None where nothing is.
+
+    Raises:
+        OSError: If a file cannot be written.
+        ValueError: If a file would be written over another one of these.
+    """
+    taken = {path.resolve() for path in inputs if path is not None}
+    for path in outputs:
+        if path is not None:
+            check_writable(path)
+            if path.resolve() in taken:
+                raise ValueError(f"{path} is named twice: expected a file of its own")
+            taken.add(path.resolve())
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
@@ -97,12 +132,16 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
     """
     check_writable(path)
     path = Path(path)
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    partial = _partial(path)
     try:
         partial.write_bytes(content)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _partial(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.getpid()}")
 
 
 def _serialize(model: NaiveSequential) -> bytes:

@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import sys
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -56,7 +57,11 @@ def main(seeds: int = 84, data: Path = Path("data")) -> None:
         seeds: Number of runs, from seed 0 on.
         data: Folder that holds MNIST in MNIST/raw.
     """
-    from torch_port import framework
+    from torch_port import framework, mnist
+
+    if seeds < 2:
+        sys.exit(f"--seeds is {seeds}: expected at least 2, for a standard deviation")
+    mnist.verify(data / "MNIST" / "raw")
 
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         runs = list(pool.map(partial(run, data=data), range(seeds)))
