@@ -2,6 +2,7 @@
 
 import functools
 import importlib
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -62,6 +63,29 @@ def tiny(wing: ModuleType) -> tuple:
     layer = wing.NaiveDense(6, 4, wing.mnist_model().layers[1].activation, rng=rng)
     images = rng.uniform(0, 1, (30, 6)).astype("float32")
     return wing.NaiveSequential([layer]), images, rng.integers(0, 4, 30)
+
+
+@pytest.fixture
+def command(
+    wing: ModuleType,
+    data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> Callable[..., tuple[object, str, str]]:
+    """Runs a command line of each package; returns its exit status, output and errors."""
+    main = importlib.import_module(f"{wing.__name__}.__main__").main
+
+    def run(*arguments: object, data: Path = data) -> tuple[object, str, str]:
+        argv = [wing.__name__, *map(str, arguments), "--data", str(data)]
+        monkeypatch.setattr(sys, "argv", argv)
+        status: object = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+        return status, *capsys.readouterr()
+
+    return run
 
 
 @pytest.fixture

@@ -4,31 +4,12 @@ import importlib
 import json
 import re
 import shutil
-import sys
 
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
 ONE_STEP = ["--epochs", "1", "--batch-size", "60000"]
-
-
-@pytest.fixture
-def command(wing, data, monkeypatch, capsys):
-    """Runs a command line of each package; returns its exit status, output and errors."""
-    main = importlib.import_module(f"{wing.__name__}.__main__").main
-
-    def run(*arguments, data=data):
-        argv = [wing.__name__, *map(str, arguments), "--data", str(data)]
-        monkeypatch.setattr(sys, "argv", argv)
-        status: object = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
-        return status, *capsys.readouterr()
-
-    return run
 
 
 def test_training_prints_the_lines_of_the_book(command):

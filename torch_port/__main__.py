@@ -113,7 +113,8 @@ def train(
                 on_step=on_step,
             )
         except training.DivergenceError as error:
-            sys.exit(f"{__package__}: {error} (learning rate {learning_rate:g})")
+            print(f"{__package__}: {error} (learning rate {learning_rate:g})", file=sys.stderr)
+            sys.exit(1)
         accuracy = evaluation.evaluate(model, test_images, test_labels)
         record(accuracy=accuracy)
 

@@ -77,7 +77,7 @@ def computation_graph(
     for output, node in [*edges, ("loss", "w"), ("loss", "b")]:
         (derivative,) = torch.autograd.grad(nodes[output], nodes[node], retain_graph=True)
         derivatives[output, node] = float(derivative)
-    return {name: float(value) for name, value in nodes.items()}, derivatives
+    return {name: value.item() for name, value in nodes.items()}, derivatives
 
 
 def kinks() -> dict[str, list[float]]:

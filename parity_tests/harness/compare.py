@@ -65,6 +65,7 @@ class Judge:
         *,
         step: str = "",
         window: str = "",
+        samples: int = 128,
         scale: np.ndarray | float = 0.0,
         **arrays: Any,
     ) -> None:
@@ -76,6 +77,7 @@ class Judge:
             tensor: What is compared, by name.
             step: When it is compared, for the message.
             window: Comparisons in one window share the yardstick's largest error so far.
+            samples: How many samples the truth is a sum or a mean over.
             scale: The size of the terms that are added to give the truth, where they may
                 cancel; one number, or one for each element.
             **arrays: Under the names of the implementations: what is judged, the truth and,
@@ -105,18 +107,19 @@ class Judge:
         largest = float(np.max(scale, initial=0))
         own_error = 0.0
         unit = _unit(scale, judged.dtype)
+        ulps = tolerance.ulps * math.sqrt(max(1, samples / 128))
         record = self.records.setdefault(key, Record(*key))
         if tolerance.multiple and largest:
             own_error = float(_difference(last, truth).max(initial=0)) / largest
             record.own_ulps = max(record.own_ulps, own_error * largest / float(np.max(unit)))
             own_error = max(own_error, self._own_errors.get((key, window), 0.0))
             self._own_errors[key, window] = own_error
-        bound = tolerance.multiple * own_error * largest + tolerance.ulps * unit
+        bound = tolerance.multiple * own_error * largest + ulps * unit
 
         # Infinity in the truth or the yardstick must not widen the bound to infinity.
         if not (math.isfinite(largest + own_error) and (difference <= bound).all()):
             own_error *= largest
-            message = _explain(place, arrays, difference, bound, unit, own_error, tolerance)
+            message = _explain(place, arrays, difference, bound, unit, own_error, ulps, tolerance)
             raise Divergence(rung, quantity, message)
         if record.own_ulps > tolerance.own_ulps:
             what = f"{last_name} is {record.own_ulps:.3g} units in the last place from the truth"
@@ -149,6 +152,7 @@ def _explain(
     bound: np.ndarray | float,
     unit: np.ndarray | float,
     own_error: float,
+    ulps: float,
     tolerance: Tolerance,
 ) -> str:
     judged = next(iter(arrays.values()))
@@ -167,12 +171,12 @@ def _explain(
         return "\n".join([*lines, "  a number that is not finite is equal to none"])
     unit_there = float(np.broadcast_to(unit, judged.shape)[worst])
     bound_there = float(np.broadcast_to(bound, judged.shape)[worst])
-    allowed = f"{tolerance.ulps:g} units in the last place ({unit_there:.3g} each)"
+    allowed = f"{ulps:.3g} units in the last place ({unit_there:.3g} each)"
     if tolerance.multiple:
         yardstick = list(arrays)[-1]
         allowed = f"{tolerance.multiple:g} x {own_error:.3g}, {yardstick}'s own error, + {allowed}"
     lines.append(f"  difference {difference[worst]:.3g}, bound {bound_there:.3g} = {allowed}")
     if own_error:
-        multiple = (difference[worst] - tolerance.ulps * unit_there) / own_error
+        multiple = (difference[worst] - ulps * unit_there) / own_error
         lines.append(f"  a multiple of {multiple:.3g} would have passed")
     return "\n".join(lines)

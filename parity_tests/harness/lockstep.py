@@ -13,7 +13,7 @@ import numpy as np
 
 from parity_tests.harness.adapters import Implementation
 from parity_tests.harness.compare import Divergence, Judge
-from parity_tests.harness.oracle import Oracle, initial_weights
+from parity_tests.harness.oracle import SGD, Oracle, initial_weights
 
 RUNGS = (
     "data",
@@ -24,6 +24,7 @@ RUNGS = (
     "one update",
     "trajectory",
     "ten epochs",
+    "first example",
 )
 
 
@@ -67,6 +68,7 @@ def three_ways(
     *,
     step: str,
     window: str = "",
+    samples: int = 128,
     scales: Mapping[str, float] | None = None,
 ) -> None:
     """Judges what the port made of some input, given what the other two made of it.
@@ -85,7 +87,9 @@ def three_ways(
     """
     for name in reference:
         scale = scales[name] if scales else 0.0
-        of = partial(judge, rung, quantity, step=step, window=window or step, scale=scale)
+        of = partial(
+            judge, rung, quantity, step=step, window=window or step, samples=samples, scale=scale
+        )
         if reference[name].dtype == np.float32:
             of(name, port=port[name], oracle=oracle[name], reference=reference[name])
         else:
@@ -205,6 +209,7 @@ def train(
     epochs: int,
     batch_size: int = 128,
     learning_rate: float = 1e-3,
+    shuffle_seed: int | None = None,
 ) -> Oracle:
     """Judges every step of a training run, in two readings.
 
@@ -221,31 +226,35 @@ def train(
         free_port: Trained from the reference's initial weights.
         images: Shape (samples, pixels), in the dtype of the implementations.
         labels: Shape (samples,), int64.
-        epochs: Passes over the data set, in its order.
+        epochs: Passes over the data set.
         batch_size: The last batch of an epoch holds what is left over.
         learning_rate: Of the oracle; the others bring their own.
+        shuffle_seed: Of the order of each epoch, as `fit` draws it; by default the order of
+            the data set.
 
     Returns:
         The oracle that ran freely.
     """
     oracle = Oracle(reference.dtype)
-    free_oracle = Oracle(reference.dtype, learning_rate)
+    free_oracle = Oracle(reference.dtype, SGD(learning_rate))
     for implementation in (free_port, free_oracle):
         implementation.load_weights(reference.weights())
 
+    rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+    compare = partial(three_ways, judge, rung, samples=min(batch_size, len(images)))
     for epoch in range(epochs):
+        order = np.arange(len(images)) if rng is None else rng.permutation(len(images))
         given, free = [], []
         for batch, start in enumerate(range(0, len(images), batch_size)):
-            samples = images[start : start + batch_size], labels[start : start + batch_size]
+            drawn = order[start : start + batch_size]
+            samples = images[drawn], labels[drawn]
             weights = reference.weights()
             for implementation in (port, oracle):
                 implementation.load_weights(weights)
             steps = port.gradients(*samples), reference.step(*samples), oracle.gradients(*samples)
             given.append([loss for loss, _ in steps])
             free.append([free_port.step(*samples)[0], given[-1][1], free_oracle.step(*samples)[0]])
-            three_ways(
-                judge,
-                rung,
+            compare(
                 "gradient",
                 *(gradients for _, gradients in steps),
                 step=f"epoch {epoch}, batch {batch}",
@@ -257,10 +266,8 @@ def train(
         for reading, of_epoch in (("given the same weights", given), ("free running", free)):
             found = [{reading: np.stack(losses)} for losses in zip(*of_epoch, strict=True)]
             # A loss is the logarithm of a sum near 1, whose rounding it keeps.
-            three_ways(judge, rung, "loss", *found, step=step, scales={reading: 1.0})
-        three_ways(
-            judge,
-            rung,
+            compare("loss", *found, step=step, scales={reading: 1.0})
+        compare(
             "weights",
             *(one.weights() for one in (free_port, reference, free_oracle)),
             step=step,

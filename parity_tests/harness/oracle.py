@@ -5,7 +5,7 @@ the derivative of the loss with respect to an output, it returns the derivative 
 respect to each input. The name of a derivative is `d` and the name of the variable.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -105,13 +105,44 @@ def loss_gradient(p: np.ndarray, labels: np.ndarray, dlosses: np.ndarray, dtype:
     return clip_gradient(p, log_gradient(q, dl), dtype)
 
 
+Rule = Callable[[str, np.ndarray, np.ndarray], None]
+
+
+class SGD:
+    """w -= learning_rate * g."""
+
+    def __init__(self, learning_rate: float = 1e-3) -> None:
+        self.learning_rate = learning_rate
+
+    def __call__(self, name: str, w: np.ndarray, g: np.ndarray) -> None:
+        """Updates the weight of a name in place."""
+        w -= self.learning_rate * g
+
+
+class RMSprop:
+    """Keras's rule: v = rho v + (1 - rho) g^2, then w -= learning_rate * g / sqrt(v + epsilon)."""
+
+    def __init__(self, learning_rate: float = 1e-3, rho: float = 0.9) -> None:
+        self.learning_rate = learning_rate
+        self.rho = rho
+        self._v: dict[str, np.ndarray] = {}
+
+    def __call__(self, name: str, w: np.ndarray, g: np.ndarray) -> None:
+        """Updates the weight of a name in place."""
+        self._v[name] = self.rho * self._v.get(name, 0) + (1 - self.rho) * g**2
+        w -= self.learning_rate * g / np.sqrt(self._v[name] + EPSILON)
+
+
 class Oracle:
     """A model of dense layers, relu between them and softmax at the end.
 
     Args:
         dtype: Of the implementations it judges. The oracle computes in float64, but clips
             where an implementation of this dtype clips.
-        learning_rate: Step size of plain SGD.
+        rule: Updates a weight in place, given its name, the weight and its gradient; by
+            default SGD.
+        on_logits: Whether the loss is that of the logits, as in Keras's `fit`, which clips
+            nothing.
 
     Attributes:
         scales: The size of the terms whose sum each gradient of the last batch is. Where
@@ -121,9 +152,12 @@ class Oracle:
 
     name = "oracle"
 
-    def __init__(self, dtype: str = "float64", learning_rate: float = 1e-3) -> None:
+    def __init__(
+        self, dtype: str = "float64", rule: Rule | None = None, on_logits: bool = False
+    ) -> None:
         self.dtype = dtype
-        self.learning_rate = learning_rate
+        self.rule = rule or SGD()
+        self.on_logits = on_logits
         self.scales: dict[str, float] = {}
         self._weights: dict[str, np.ndarray] = {}
 
@@ -154,9 +188,16 @@ class Oracle:
             outputs.append(self.layer_output(index, outputs[-1]))
 
         p = outputs[-1]
-        losses = loss(p, labels, self.dtype)
-        dp = loss_gradient(p, labels, np.full(len(labels), 1 / len(labels)), self.dtype)
-        dz = softmax_gradient(p, dp)
+        dlosses = np.full(len(labels), 1 / len(labels))
+        if self.on_logits:
+            last = depth - 1
+            W, b = self._weights[f"layers.{last}.W"], self._weights[f"layers.{last}.b"]
+            logits = dense(outputs[-2], W, b)
+            losses = cross_entropy(logits, labels)
+            dz = cross_entropy_gradient(logits, labels, dlosses)
+        else:
+            losses = loss(p, labels, self.dtype)
+            dz = softmax_gradient(p, loss_gradient(p, labels, dlosses, self.dtype))
         terms = p / len(labels)  # of dz = (p - [k = label]) / batch, had nothing been clipped
         terms[np.arange(len(labels)), labels] += 1 / len(labels)
         gradients = {}
@@ -182,9 +223,29 @@ class Oracle:
         return average_loss, gradients
 
     def update(self, gradients: Mapping[str, np.ndarray]) -> None:
-        """Subtracts the learning rate times its gradient from each weight."""
+        """Applies the rule to each weight."""
         for name, w in self._weights.items():
-            w -= self.learning_rate * gradients[name]
+            self.rule(name, w, gradients[name])
+
+    def fit(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 128
+    ) -> dict[str, list[float]]:
+        """Trains in the order of the data set.
+
+        Returns:
+            The "loss" and the "accuracy" of each epoch: averages over its samples, each
+            predicted before the update of its batch.
+        """
+        history: dict[str, list[float]] = {"loss": [], "accuracy": []}
+        for _ in range(epochs):
+            total_loss, matches = 0.0, 0
+            for start in range(0, len(images), batch_size):
+                batch = images[start : start + batch_size], labels[start : start + batch_size]
+                matches += int(np.sum(self.predict(batch[0]) == batch[1]))
+                total_loss += float(self.step(*batch)[0]) * len(batch[0])
+            history["loss"].append(total_loss / len(images))
+            history["accuracy"].append(matches / len(images))
+        return history
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Returns the most probable class of each image, the lowest one if several tie."""
