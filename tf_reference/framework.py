@@ -61,6 +61,7 @@ def use_dtype(dtype: Literal["float32", "float64"]) -> None:
     dtype of the weights.
     """
     tf.keras.config.set_floatx(dtype)
+    tf.keras.config.set_dtype_policy(dtype)  # of layers, which Keras settles with the first one
 
 
 def versions() -> dict[str, str]:

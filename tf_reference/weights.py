@@ -150,4 +150,4 @@ def _serialize(model: NaiveSequential) -> bytes:
 
 
 def _describe(tensor: Tensor) -> str:
-    return f"{tensor.dtype.name} of shape {tuple(tensor.shape)}"
+    return f"{tf.as_dtype(tensor.dtype).name} of shape {tuple(tensor.shape)}"

@@ -1,5 +1,6 @@
 from . import first_example, gradients
 from .evaluation import evaluate, predict
+from .framework import use_device, use_dtype
 from .layers import NaiveDense, NaiveSequential, mnist_model
 from .losses import sparse_categorical_crossentropy
 from .mnist import load_mnist
@@ -26,5 +27,7 @@ __all__ = [
     "save_weights",
     "sparse_categorical_crossentropy",
     "update_weights",
+    "use_device",
+    "use_dtype",
     "weights_sha256",
 ]

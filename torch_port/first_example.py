@@ -127,7 +127,7 @@ def fit(
             optimizer.step()
 
             samples += len(labels_batch)
-            total_loss += float(average_loss) * len(labels_batch)
+            total_loss += average_loss.item() * len(labels_batch)
             matches += int((logits.argmax(dim=1) == labels_batch).sum())
             check_finite(total_loss, epoch_counter, batch_counter)
             if on_step is not None:

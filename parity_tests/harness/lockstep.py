@@ -83,6 +83,7 @@ def three_ways(
         step: When this is, for the message.
         window: Comparisons in one window share the yardstick's largest error so far; by
             default those of one step.
+        samples: How many samples these are sums or means over.
         scales: The size of the terms of each tensor's sums, where they may cancel.
     """
     for name in reference:
