@@ -13,7 +13,7 @@ MODULES = sorted(path.name for path in REFERENCE.glob("*.py*"))
 
 # What a line may name that one of the frameworks brings with it.
 FRAMEWORK = re.compile(
-    r"\b(tf|tensorflow|keras|logs|torch|torchvision|logits|RMSprop|Tensor|Variable)\b"
+    r"\b(tf|tensorflow|keras|h5py|logs|safetensors|torch|torchvision|logits|RMSprop|Tensor|Variable)\b"
     r"|\.(assign|detach|cpu|numpy|astype|data|grad|optimizer)\b"
 )
 

@@ -1,14 +1,19 @@
 """The book's first example: the network made of the framework's own parts."""
 
 import math
+import os
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import TypeAlias
 
+import h5py
 import numpy as np
 
-from .framework import Tensor, tf
+from .framework import Tensor, tf, use_dtype
 from .optimizers import RMSprop
 from .training import check_data, check_finite
+from .weights import write_whole
 
 Dense = tf.keras.layers.Dense
 
@@ -123,3 +128,54 @@ def fit(
         history["accuracy"] += of_epoch["accuracy"]
         print(f"loss: {history['loss'][-1]:.4f}, accuracy: {history['accuracy'][-1]:.4f}")
     return history
+
+
+def save_model(model: Sequential, path: str | os.PathLike) -> None:
+    """Writes a model to a file of the framework, which appears whole or not at all.
+
+    Args:
+        model: As `mnist_model` makes it.
+        path: For Keras a name in .keras (the whole model) or .weights.h5; for PyTorch one in
+            .safetensors, which gets the state dict. An existing file is replaced.
+
+    Raises:
+        ValueError: If the name ends otherwise.
+        OSError: If the file cannot be written.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        temporary = Path(folder, Path(path).name)
+        if temporary.name.endswith(".keras"):
+            model.save(temporary)
+        else:
+            model.save_weights(temporary)
+        write_whole(path, temporary.read_bytes())
+
+
+def load_model(path: str | os.PathLike) -> Sequential:
+    """Reads a model from a file of the framework, in the dtype that the file has.
+
+    That becomes the default dtype, as `use_dtype` makes it.
+
+    Args:
+        path: As `save_model` writes it, or the framework's own functions.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such file, or one of another model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: expected the file of a trained model")
+    try:
+        if path.name.endswith(".keras"):
+            model = tf.keras.models.load_model(path, compile=False)
+            use_dtype(model.dtype)
+        else:
+            with h5py.File(path) as file:
+                use_dtype(file["layers/dense/vars/0"].dtype.name)
+            model = mnist_model()
+            model.load_weights(path)
+    except (KeyError, OSError, ValueError) as error:
+        reason = str(error).split("\n")[0]
+        raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
+    return model

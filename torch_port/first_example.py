@@ -1,14 +1,19 @@
 """The book's first example: the network made of the framework's own parts."""
 
 import math
+import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
+import safetensors.torch
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from .optimizers import RMSprop
 from .training import BatchGenerator, check_data, check_finite
+from .weights import write_whole
 
 
 class Dense(torch.nn.Linear):
@@ -136,3 +141,47 @@ def fit(
         history["accuracy"].append(matches / samples)
         print(f"loss: {history['loss'][-1]:.4f}, accuracy: {history['accuracy'][-1]:.4f}")
     return history
+
+
+def save_model(model: Sequential, path: str | os.PathLike) -> None:
+    """Writes a model to a file of the framework, which appears whole or not at all.
+
+    Args:
+        model: As `mnist_model` makes it.
+        path: For Keras a name in .keras (the whole model) or .weights.h5; for PyTorch one in
+            .safetensors, which gets the state dict. An existing file is replaced.
+
+    Raises:
+        ValueError: If the name ends otherwise.
+        OSError: If the file cannot be written.
+    """
+    if not str(path).endswith(".safetensors"):
+        raise ValueError(f"{path}: expected a name in .safetensors for a state dict of PyTorch")
+    write_whole(path, safetensors.torch.save(model.state_dict()))
+
+
+def load_model(path: str | os.PathLike) -> Sequential:
+    """Reads a model from a file of the framework, in the dtype that the file has.
+
+    That becomes the default dtype, as `use_dtype` makes it.
+
+    Args:
+        path: As `save_model` writes it, or the framework's own functions.
+
+    Raises:
+        FileNotFoundError: If there is no such file.
+        ValueError: If it is no such file, or one of another model.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no {path}: expected the file of a trained model")
+    try:
+        state = safetensors.torch.load_file(path)
+        dtypes = {tensor.dtype for tensor in state.values()}
+        torch.set_default_dtype(dtypes.pop() if len(dtypes) == 1 else torch.float32)
+        model = mnist_model()
+        model.load_state_dict(state)
+    except (SafetensorError, RuntimeError, TypeError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
+    return model

@@ -71,6 +71,7 @@ class Wing:
     ) -> None:
         self.name = self.package
         self.dtype = dtype
+        self.wing = import_module(self.package)
         self.training, self.layers, self.evaluation, self.files, optimizers = (
             import_module(f"{self.package}.{module}")
             for module in ("training", "layers", "evaluation", "weights", "optimizers")

@@ -1,0 +1,72 @@
+"""The first example's model from a Keras file to a PyTorch state dict, and back."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tyro.conf import Positional
+
+from parity_tests.harness.adapters import Port, Reference, Wing
+from parity_tests.harness.compare import Judge
+from parity_tests.harness.lockstep import three_ways
+from parity_tests.harness.oracle import Oracle, softmax
+
+RUNG = "first example"
+SUFFIXES = {".keras": Reference, ".h5": Reference, ".safetensors": Port}
+
+
+def convert(source: Positional[Path], target: Positional[Path], data: Path = Path("data")) -> None:
+    """Turn the first example's Keras file into a PyTorch state dict, or back.
+
+    Nothing is written unless both models give the 10,000 test images the same labels, and the
+    same probabilities on the terms of the tolerance table.
+
+    Args:
+        source: A Keras model (.keras), its weights (.weights.h5), or a PyTorch state dict
+            (.safetensors).
+        target: The file to write, of the other framework.
+        data: Folder that holds MNIST in MNIST/raw.
+    """
+    for path in (source, target):
+        if path.suffix not in SUFFIXES:
+            raise ValueError(f"{path}: expected a name in .keras, .weights.h5 or .safetensors")
+    given, made = SUFFIXES[source.suffix](), SUFFIXES[target.suffix]()
+    if given.package == made.package:
+        raise ValueError(f"{source} and {target} are of one framework: nothing to convert")
+    given.files.check_outputs([target], [source])
+
+    given.model = given.wing.first_example.load_model(source)
+    weights = given.weights()
+    dtype = weights["layers.0.W"].dtype.name
+    made.wing.use_dtype(dtype)
+    made.model = made.wing.first_example.mnist_model()
+    shapes, expected = ({k: w.shape for k, w in one.weights().items()} for one in (given, made))
+    if shapes != expected:
+        raise ValueError(f"{source} holds weights of {shapes}: expected {expected}")
+    made.load_weights(weights)
+
+    _, (images, _) = given.wing.load_mnist(data, dtype)
+    verify(given, made, np.asarray(images))
+    made.wing.first_example.save_model(made.model, target)
+    print(f"{target}: the same labels and probabilities for {len(images):,} test images")
+
+
+def verify(given: Wing, made: Wing, images: np.ndarray) -> None:
+    """Judges the labels and the probabilities that two models of the first example predict.
+
+    Raises:
+        Divergence: If they differ by more than the tolerance table allows.
+    """
+    judge = Judge()
+    labels: dict[str, Any] = {one.package: one.predict(images) for one in (given, made)}
+    judge(RUNG, "labels", "predicted", **labels)
+    oracle = Oracle()
+    oracle.load_weights(given.weights())
+    outputs = {one.package: one.to_numpy(one.model(one.to_tensor(images))) for one in (given, made)}
+    found = [
+        softmax(outputs["torch_port"]),  # of logits, which it ends with
+        outputs["tf_reference"],
+        oracle.layer_output(1, oracle.layer_output(0, images)),
+    ]
+    of_images = [{"of the test images": probabilities} for probabilities in found]
+    three_ways(judge, RUNG, "layer output", *of_images, step="the end")
