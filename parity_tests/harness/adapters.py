@@ -1,8 +1,11 @@
 """One interface over the reference, the port and the oracle: NumPy arrays by name."""
 
+import io
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +23,12 @@ class Implementation(Protocol):
     name: str
     dtype: str
 
+    def data(self) -> dict[str, np.ndarray]:
+        """Returns MNIST as the implementation loads it, by name."""
+
+    def initial_weights(self, seed: int) -> dict[str, np.ndarray]:
+        """Returns the weights of the 784-512-10 model that a seed gives."""
+
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Replaces the weights."""
 
@@ -31,6 +40,11 @@ class Implementation(Protocol):
 
     def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         """Returns the loss of each sample, in nats."""
+
+    def losses_gradient(
+        self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
+    ) -> np.ndarray:
+        """Returns the derivative of a sum of losses, each times its dloss, by the predictions."""
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
@@ -44,6 +58,16 @@ class Implementation(Protocol):
 
     def update(self, gradients: Mapping[str, np.ndarray]) -> None:
         """Applies the update rule to the weights."""
+
+    def fit(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
+    ) -> np.ndarray:
+        """Trains in the order of the data set; returns the average loss of each batch."""
+
+    def fit_first_example(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
+    ) -> np.ndarray:
+        """Trains the first example from the weights, which change; returns what `fit` does."""
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Returns the predicted class of each image."""
@@ -59,6 +83,7 @@ class Wing:
         sizes: Of the images and of the output of each layer.
         dtype: "float32" or "float64".
         update_weights: The update rule; by default the package's rule by hand.
+        folder: Holds MNIST in MNIST/raw.
     """
 
     package: str
@@ -68,7 +93,9 @@ class Wing:
         sizes: tuple[int, ...] = (784, 512, 10),
         dtype: str = "float32",
         update_weights: Callable | None = None,
+        folder: Path = Path("data"),
     ) -> None:
+        self.folder = folder
         self.name = self.package
         self.dtype = dtype
         self.wing = import_module(self.package)
@@ -85,6 +112,22 @@ class Wing:
                 for *shape, activation in zip(sizes[:-1], sizes[1:], activations, strict=True)
             ]
         )
+
+    def data(self) -> dict[str, np.ndarray]:
+        """Returns MNIST as the package loads it, by name."""
+        sets = import_module(f"{self.package}.mnist").load_mnist(self.folder, self.dtype)
+        return {
+            f"{which} {what}": np.asarray(array)
+            for which, pair in zip(("training", "test"), sets, strict=True)
+            for what, array in zip(("images", "labels"), pair, strict=True)
+        }
+
+    def initial_weights(self, seed: int) -> dict[str, np.ndarray]:
+        """Returns the weights of the 784-512-10 model that a seed gives."""
+        model = self.layers.mnist_model(seed, self.dtype)
+        return {
+            name: self.to_numpy(weight) for name, weight in self.files.named_weights(model).items()
+        }
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Replaces the weights."""
@@ -108,6 +151,13 @@ class Wing:
             self.to_tensor(labels), self.to_tensor(predictions)
         )
         return self.to_numpy(losses)
+
+    def losses_gradient(
+        self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
+    ) -> np.ndarray:
+        """Returns the derivative of a sum of losses, each times its dloss, by the predictions."""
+        loss = partial(self.training.sparse_categorical_crossentropy, self.to_tensor(labels))
+        return self.pullback(loss, [predictions], dlosses)[1][0]
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
@@ -142,6 +192,56 @@ class Wing:
         self.update_weights(
             [self.to_tensor(gradients[name]) for name in names], list(names.values())
         )
+
+    def fit(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
+    ) -> np.ndarray:
+        """Trains in the order of the data set; returns the average loss of each batch."""
+        return self._fit(
+            partial(self.training.fit, self.model, update_weights=self.update_weights),
+            images,
+            labels,
+            epochs,
+            batch_size,
+        )
+
+    def fit_first_example(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
+    ) -> np.ndarray:
+        """Trains the first example from the weights, which change; returns what `fit` does."""
+        first_example = import_module(f"{self.package}.first_example")
+        weights, scratch = self.weights(), self.model
+        self.wing.use_dtype(self.dtype)
+        self.model = first_example.mnist_model()
+        self.load_weights(weights)
+        try:
+            averages = self._fit(
+                partial(first_example.fit, self.model), images, labels, epochs, batch_size
+            )
+            weights = self.weights()
+        finally:
+            self.model = scratch
+            self.wing.use_dtype("float32")
+        self.load_weights(weights)
+        # From the averages of the epoch so far to those of the batches.
+        seen = np.minimum(np.arange(1, len(averages) // epochs + 1) * batch_size, len(images))
+        totals = averages.reshape(epochs, -1) * seen
+        of_batches = np.diff(totals, prepend=0) / np.diff(seen, prepend=0)
+        return of_batches.ravel().astype(self.dtype)
+
+    def _fit(
+        self, loop: Callable, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
+    ) -> np.ndarray:
+        losses: list[float] = []
+        with redirect_stdout(io.StringIO()):
+            loop(
+                self.to_tensor(images),
+                self.to_tensor(labels),
+                epochs,
+                batch_size,
+                on_step=lambda epoch, batch, loss: losses.append(loss),
+            )
+        return np.array(losses, self.dtype)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Returns the predicted class of each image."""

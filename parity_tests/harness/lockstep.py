@@ -5,7 +5,7 @@ In float32 the oracle is the truth and the reference the yardstick; in float64 t
 the oracle both have to agree with the reference.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
@@ -14,6 +14,8 @@ import numpy as np
 from parity_tests.harness.adapters import Implementation
 from parity_tests.harness.compare import Divergence, Judge
 from parity_tests.harness.oracle import SGD, Oracle, initial_weights
+
+MakeOracle = Callable[..., Oracle]
 
 RUNGS = (
     "data",
@@ -35,6 +37,11 @@ def directed_weights(dtype: str) -> dict[str, dict[str, np.ndarray]]:
     kink["layers.0.W"][:, :256] = 0  # pre-activations of exactly 0
     tie = {**plain, "layers.1.W": plain["layers.1.W"].copy()}
     tie["layers.1.W"][:, 7] = tie["layers.1.W"][:, 4]  # two equal probabilities
+    rng = np.random.default_rng(2)
+    biases = {
+        name: w if name.endswith("W") else rng.normal(0, 20, w.shape).astype(dtype)
+        for name, w in plain.items()
+    }
     saturated = {**plain, "layers.1.W": plain["layers.1.W"].copy()}
     saturated["layers.1.W"][:, 3] *= 100  # logits near 1e4: one probability is 1, nine are 0
     return {
@@ -42,6 +49,7 @@ def directed_weights(dtype: str) -> dict[str, dict[str, np.ndarray]]:
         "seed 7": initial_weights(7, dtype=dtype),  # two samples of the first batch are clipped
         "kink": kink,
         "tie": tie,
+        "biases": biases,  # some pre-activations and logits below 0
         "saturated": saturated,
     }
 
@@ -99,7 +107,11 @@ def three_ways(
 
 
 def layer_outputs(
-    judge: Judge, reference: Implementation, port: Implementation, images: np.ndarray
+    judge: Judge,
+    reference: Implementation,
+    port: Implementation,
+    images: np.ndarray,
+    make_oracle: MakeOracle = Oracle,
 ) -> None:
     """Judges each layer, given the reference's output of the layer below, and the labels.
 
@@ -108,8 +120,9 @@ def layer_outputs(
         reference: Takes each of the directed weights in turn.
         port: Likewise.
         images: Shape (128, 784), in the dtype of the implementations.
+        make_oracle: Given a dtype, returns the third computation.
     """
-    oracle = Oracle(reference.dtype)
+    oracle = make_oracle(reference.dtype)
     trio = (port, reference, oracle)
     for case, weights in directed_weights(reference.dtype).items():
         for implementation in trio:
@@ -128,15 +141,21 @@ def layer_outputs(
             judge("layer outputs", "labels", "predicted", step=step, **labels)
 
 
-def losses(judge: Judge, reference: Implementation, port: Implementation) -> None:
-    """Judges the loss of each sample, given the same directed predictions."""
+def losses(
+    judge: Judge,
+    reference: Implementation,
+    port: Implementation,
+    make_oracle: MakeOracle = Oracle,
+) -> None:
+    """Judges the loss of each sample and its gradient, given the same directed predictions."""
     predictions, labels = directed_predictions(reference.dtype)
-    found = [
-        {"at the clip": one.losses(labels, predictions)}
-        for one in (port, reference, Oracle(reference.dtype))
-    ]
+    trio = (port, reference, make_oracle(reference.dtype))
+    found = [{"at the clip": one.losses(labels, predictions)} for one in trio]
     step, scales = f"{len(labels)} directed predictions", {"at the clip": 1.0}
     three_ways(judge, "loss", "loss of each sample", *found, step=step, scales=scales)
+    shares = np.full(len(labels), 1 / len(labels), reference.dtype)
+    found = [{"predictions": one.losses_gradient(labels, predictions, shares)} for one in trio]
+    three_ways(judge, "loss", "gradient", *found, step=step)
 
 
 def gradients(
@@ -145,6 +164,7 @@ def gradients(
     port: Implementation,
     images: np.ndarray,
     labels: np.ndarray,
+    make_oracle: MakeOracle = Oracle,
 ) -> None:
     """Judges the gradient of each weight, given the same weights and batch.
 
@@ -155,8 +175,9 @@ def gradients(
         port: Likewise.
         images: Shape (128, 784), in the dtype of the implementations.
         labels: Shape (128,), int64.
+        make_oracle: Given a dtype, returns the third computation.
     """
-    oracle = Oracle(reference.dtype)
+    oracle = make_oracle(reference.dtype)
     trio = (port, reference, oracle)
     batches = {f"batch of {size}": (images[:size], labels[:size]) for size in (128, 96, 1)}
     losses_of_cases = []
@@ -211,6 +232,7 @@ def train(
     batch_size: int = 128,
     learning_rate: float = 1e-3,
     shuffle_seed: int | None = None,
+    make_oracle: MakeOracle = Oracle,
 ) -> Oracle:
     """Judges every step of a training run, in two readings.
 
@@ -232,12 +254,13 @@ def train(
         learning_rate: Of the oracle; the others bring their own.
         shuffle_seed: Of the order of each epoch, as `fit` draws it; by default the order of
             the data set.
+        make_oracle: Given a dtype and an update rule, returns the third computation.
 
     Returns:
         The oracle that ran freely.
     """
-    oracle = Oracle(reference.dtype)
-    free_oracle = Oracle(reference.dtype, SGD(learning_rate))
+    oracle = make_oracle(reference.dtype)
+    free_oracle = make_oracle(reference.dtype, SGD(learning_rate))
     for implementation in (free_port, free_oracle):
         implementation.load_weights(reference.weights())
 
@@ -298,43 +321,116 @@ def evaluation(
         judge(rung, "accuracy", f"of the {name}", **accuracies)
 
 
-def climb(
+def data(judge: Judge, reference: Implementation, port: Implementation) -> None:
+    """Judges the images and the labels of MNIST, as each loads them."""
+    of_port, of_reference = port.data(), reference.data()
+    for name, array in of_reference.items():
+        quantity = "labels" if name.endswith("labels") else "pixels"
+        arrays: dict[str, Any] = {"port": of_port[name], "reference": array}
+        judge("data", quantity, name, **arrays)
+
+
+def first_weights(judge: Judge, reference: Implementation, port: Implementation) -> None:
+    """Judges the weights that two seeds give."""
+    for seed in (0, 7):
+        of_port, of_reference = port.initial_weights(seed), reference.initial_weights(seed)
+        for name, w in of_reference.items():
+            arrays: dict[str, Any] = {"port": of_port[name], "reference": w}
+            judge("initial weights", "initial weights", name, step=f"seed {seed}", **arrays)
+
+
+def fit(
+    judge: Judge,
+    rung: str,
+    reference: Implementation,
+    port: Implementation,
+    images: np.ndarray,
+    labels: np.ndarray,
+    make_oracle: MakeOracle = Oracle,
+) -> None:
+    """Judges a run of each implementation's own loop: two epochs in batches of 100.
+
+    Args:
+        judge: Compares the losses of all batches, and the weights at the end.
+        rung: "trajectory", or "first example" for that model and its loop.
+        reference: Trained from the weights of seed 0.
+        port: Likewise.
+        images: Shape (samples, 784), in the dtype of the implementations.
+        labels: Shape (samples,), int64.
+        make_oracle: Given a dtype, returns the third computation.
+    """
+    trio = (port, reference, make_oracle(reference.dtype))
+    weights = initial_weights(0, dtype=reference.dtype)
+    if rung == "first example":
+        # As large as those of glorot_uniform, and of both signs.
+        weights = {name: (w - w.mean().round(2)) for name, w in weights.items()}
+    losses = []
+    for one in trio:
+        one.load_weights(weights)
+        loop = one.fit_first_example if rung == "first example" else one.fit
+        losses.append({"of each batch": loop(images, labels, 2, 100)})
+    step = "the end of fit"
+    three_ways(judge, rung, "loss", *losses, step=step, scales={"of each batch": 1.0})
+    three_ways(judge, rung, "weights", *(one.weights() for one in trio), step=step)
+
+
+def rungs(
+    judge: Judge,
     reference: Implementation,
     port: Implementation,
     free_port: Implementation,
     images: np.ndarray,
     labels: np.ndarray,
-) -> dict[str, Divergence]:
-    """Tries the rungs from the layer outputs to a short trajectory; none stops the climb.
+    make_oracle: MakeOracle = Oracle,
+) -> dict[str, Callable[[], None]]:
+    """Returns the rungs of the ladder, in their order, each ready to be judged.
 
     Args:
+        judge: Compares.
         reference: Its weights are changed.
         port: Its weights are changed.
         free_port: A second instance of the port, for the free-running reading.
         images: Shape (at least 300, 784), in the dtype of the implementations.
         labels: Shape (at least 300,), int64.
-
-    Returns:
-        The first divergence of each rung that failed.
+        make_oracle: Given a dtype, returns the third computation.
     """
-    judge = Judge()
     images, labels = images[:300], labels[:300]
+    pair = reference, port
     batch = images[:128], labels[:128]
 
     def trajectory() -> None:
         reference.load_weights(initial_weights(0, dtype=reference.dtype))
-        train(judge, "trajectory", reference, port, free_port, images, labels, epochs=2)
+        train(
+            judge,
+            "trajectory",
+            *pair,
+            free_port,
+            images,
+            labels,
+            epochs=2,
+            make_oracle=make_oracle,
+        )
+        fit(judge, "trajectory", *pair, images[:250], labels[:250], make_oracle)
 
-    found = {}
-    for rung in (
-        partial(layer_outputs, judge, reference, port, batch[0]),
-        partial(losses, judge, reference, port),
-        partial(gradients, judge, reference, port, *batch),
-        partial(one_update, judge, reference, port),
-        trajectory,
-    ):
-        try:
+    return {
+        "data": partial(data, judge, *pair),
+        "initial weights": partial(first_weights, judge, *pair),
+        "layer outputs": partial(layer_outputs, judge, *pair, batch[0], make_oracle),
+        "loss": partial(losses, judge, *pair, make_oracle),
+        "gradients": partial(gradients, judge, *pair, *batch, make_oracle),
+        "one update": partial(one_update, judge, *pair),
+        "trajectory": trajectory,
+        "first example": partial(
+            fit, judge, "first example", *pair, images[:250], labels[:250], make_oracle
+        ),
+    }
+
+
+def climb(*arguments: Any) -> Divergence | None:
+    """Climbs the `rungs` until one fails, and returns its divergence."""
+    try:
+        for rung in rungs(*arguments).values():
             rung()
-        except Divergence as divergence:
-            found[divergence.rung] = divergence
-    return found
+    except Divergence as divergence:
+        return divergence
+    return None

@@ -5,7 +5,7 @@ the derivative of the loss with respect to an output, it returns the derivative 
 respect to each input. The name of a derivative is `d` and the name of the variable.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from itertools import pairwise
 
 import numpy as np
@@ -136,6 +136,9 @@ class RMSprop:
 class Oracle:
     """A model of dense layers, relu between them and softmax at the end.
 
+    Each step of the training is a method of its own, so that a subclass can make a mistake
+    in one of them.
+
     Args:
         dtype: Of the implementations it judges. The oracle computes in float64, but clips
             where an implementation of this dtype clips.
@@ -161,6 +164,14 @@ class Oracle:
         self.scales: dict[str, float] = {}
         self._weights: dict[str, np.ndarray] = {}
 
+    def data(self, mnist: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Returns what to make of the images and the labels of MNIST, by name: nothing else."""
+        return dict(mnist)
+
+    def initial_weights(self, seed: int) -> dict[str, np.ndarray]:
+        """Returns the weights that training starts from."""
+        return initial_weights(seed, dtype=self.dtype)
+
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Takes a copy of `layers.0.W`, `layers.0.b` and so on, as float64."""
         self._weights = {name: np.array(w, np.float64) for name, w in weights.items()}
@@ -169,50 +180,88 @@ class Oracle:
         """Returns a copy of the weights by name."""
         return {name: w.copy() for name, w in self._weights.items()}
 
+    def dense(self, index: int, inputs: np.ndarray) -> np.ndarray:
+        """Returns the pre-activations of a layer."""
+        W, b = self._weights[f"layers.{index}.W"], self._weights[f"layers.{index}.b"]
+        return dense(np.asarray(inputs, np.float64), W, b)
+
+    def dense_gradients(
+        self, index: int, inputs: np.ndarray, dz: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Returns dW, db and the derivative with respect to the inputs of a layer."""
+        return *dense_gradient(inputs, dz), dense_input_gradient(
+            self._weights[f"layers.{index}.W"], dz
+        )
+
+    def activation(self, z: np.ndarray) -> np.ndarray:
+        """Returns the output of a hidden layer."""
+        return relu(z)
+
+    def activation_gradient(self, z: np.ndarray, da: np.ndarray) -> np.ndarray:
+        """Returns the derivative with respect to a hidden layer's pre-activations."""
+        return relu_gradient(z, da)
+
+    def probabilities(self, z: np.ndarray) -> np.ndarray:
+        """Returns the output of the last layer."""
+        return softmax(z)
+
+    def probabilities_gradient(self, z: np.ndarray, p: np.ndarray, dp: np.ndarray) -> np.ndarray:
+        """Returns the derivative with respect to the logits."""
+        return softmax_gradient(p, dp)
+
     def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
         """Returns what one layer makes of its inputs."""
-        z = dense(inputs, self._weights[f"layers.{index}.W"], self._weights[f"layers.{index}.b"])
-        return softmax(z) if index == len(self._weights) // 2 - 1 else relu(z)
+        last = index == len(self._weights) // 2 - 1
+        return (self.probabilities if last else self.activation)(self.dense(index, inputs))
 
     def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         """Returns the loss of each sample, in nats."""
         return loss(np.asarray(predictions, np.float64), labels, self.dtype)
+
+    def losses_gradient(
+        self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
+    ) -> np.ndarray:
+        """Returns the derivative with respect to the predictions."""
+        return loss_gradient(np.asarray(predictions, np.float64), labels, dlosses, self.dtype)
+
+    def shares(self, samples: int) -> np.ndarray:
+        """Returns what each sample of a batch contributes to the average."""
+        return np.full(samples, 1 / samples)
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.floating, dict[str, np.ndarray]]:
         """Returns the average loss of a batch, and its gradient with respect to each weight."""
         depth = len(self._weights) // 2
-        outputs = [np.asarray(images, np.float64)]
-        for index in range(depth):
-            outputs.append(self.layer_output(index, outputs[-1]))
+        inputs, pre = [np.asarray(images, np.float64)], []
+        for index in range(depth - 1):
+            pre.append(self.dense(index, inputs[-1]))
+            inputs.append(self.activation(pre[-1]))
+        logits = self.dense(depth - 1, inputs[-1])
 
-        p = outputs[-1]
-        dlosses = np.full(len(labels), 1 / len(labels))
+        shares = self.shares(len(labels))
+        p = self.probabilities(logits)
         if self.on_logits:
-            last = depth - 1
-            W, b = self._weights[f"layers.{last}.W"], self._weights[f"layers.{last}.b"]
-            logits = dense(outputs[-2], W, b)
             losses = cross_entropy(logits, labels)
-            dz = cross_entropy_gradient(logits, labels, dlosses)
+            dz = cross_entropy_gradient(logits, labels, shares)
         else:
-            losses = loss(p, labels, self.dtype)
-            dz = softmax_gradient(p, loss_gradient(p, labels, dlosses, self.dtype))
+            losses = self.losses(labels, p)
+            dz = self.probabilities_gradient(logits, p, self.losses_gradient(labels, p, shares))
+
         terms = p / len(labels)  # of dz = (p - [k = label]) / batch, had nothing been clipped
         terms[np.arange(len(labels)), labels] += 1 / len(labels)
         gradients = {}
         for index in reversed(range(depth)):
             W = self._weights[f"layers.{index}.W"]
-            dW, db = dense_gradient(outputs[index], dz)
+            dW, db, dx = self.dense_gradients(index, inputs[index], dz)
             gradients[f"layers.{index}.W"], gradients[f"layers.{index}.b"] = dW, db
             size = terms.sum(axis=0).max()
             self.scales[f"layers.{index}.b"] = size
-            self.scales[f"layers.{index}.W"] = size * np.abs(outputs[index]).max()
+            self.scales[f"layers.{index}.W"] = size * np.abs(inputs[index]).max()
             if index > 0:
-                # A relu's output is above 0 exactly where its input is.
-                dz = relu_gradient(outputs[index], dense_input_gradient(W, dz))
-                terms = relu_gradient(outputs[index], dense_input_gradient(np.abs(W), terms))
-        return losses.mean(), {name: gradients[name] for name in self._weights}
+                dz = self.activation_gradient(pre[index - 1], dx)
+                terms = relu_gradient(pre[index - 1], dense_input_gradient(np.abs(W), terms))
+        return losses @ shares, {name: gradients[name] for name in self._weights}
 
     def step(
         self, images: np.ndarray, labels: np.ndarray
@@ -227,25 +276,36 @@ class Oracle:
         for name, w in self._weights.items():
             self.rule(name, w, gradients[name])
 
+    def batches(self, samples: int, epochs: int, batch_size: int) -> Iterator[tuple[int, slice]]:
+        """Yields the epoch and the place in the data set of each batch."""
+        for epoch in range(epochs):
+            for start in range(0, samples, batch_size):
+                yield epoch, slice(start, min(start + batch_size, samples))
+
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 128
-    ) -> dict[str, list[float]]:
-        """Trains in the order of the data set.
+    ) -> np.ndarray:
+        """Trains in the order of the data set; returns the average loss of each batch."""
+        return np.array(
+            [
+                self.step(images[batch], labels[batch])[0]
+                for _, batch in self.batches(len(images), epochs, batch_size)
+            ]
+        )
 
-        Returns:
-            The "loss" and the "accuracy" of each epoch: averages over its samples, each
-            predicted before the update of its batch.
-        """
-        history: dict[str, list[float]] = {"loss": [], "accuracy": []}
-        for _ in range(epochs):
-            total_loss, matches = 0.0, 0
-            for start in range(0, len(images), batch_size):
-                batch = images[start : start + batch_size], labels[start : start + batch_size]
-                matches += int(np.sum(self.predict(batch[0]) == batch[1]))
-                total_loss += float(self.step(*batch)[0]) * len(batch[0])
-            history["loss"].append(total_loss / len(images))
-            history["accuracy"].append(matches / len(images))
-        return history
+    def first_example_rule(self) -> Rule:
+        """Returns the update rule of the first example."""
+        return RMSprop(float(np.dtype(self.dtype).type(1e-3)))  # as Keras keeps it
+
+    def fit_first_example(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 128
+    ) -> np.ndarray:
+        """Trains the first example from the weights, which change; returns what `fit` does."""
+        rule, on_logits = self.rule, self.on_logits
+        self.rule, self.on_logits = self.first_example_rule(), True
+        losses = self.fit(images, labels, epochs, batch_size)
+        self.rule, self.on_logits = rule, on_logits
+        return losses
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Returns the most probable class of each image, the lowest one if several tie."""
