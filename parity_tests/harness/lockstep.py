@@ -42,6 +42,9 @@ def directed_weights(dtype: str) -> dict[str, dict[str, np.ndarray]]:
         name: w if name.endswith("W") else rng.normal(0, 20, w.shape).astype(dtype)
         for name, w in plain.items()
     }
+    # Logits of a few units of both signs.
+    biases["layers.1.W"] = ((plain["layers.1.W"] - 0.05) / 20).astype(dtype)
+    biases["layers.1.b"] /= 20
     saturated = {**plain, "layers.1.W": plain["layers.1.W"].copy()}
     saturated["layers.1.W"][:, 3] *= 100  # logits near 1e4: one probability is 1, nine are 0
     return {
@@ -362,8 +365,9 @@ def fit(
     trio = (port, reference, make_oracle(reference.dtype))
     weights = initial_weights(0, dtype=reference.dtype)
     if rung == "first example":
-        # As large as those of glorot_uniform, and of both signs.
-        weights = {name: (w - w.mean().round(2)) for name, w in weights.items()}
+        # Of both signs, and large enough for probabilities beyond the bounds of the clip.
+        weights = {name: w - w.mean().round(2) for name, w in weights.items()}
+        weights["layers.1.W"] *= 100
     losses = []
     for one in trio:
         one.load_weights(weights)

@@ -62,14 +62,16 @@ def softmax_gradient(p: np.ndarray, dp: np.ndarray) -> np.ndarray:
     return p * (dp - (dp * p).sum(axis=1, keepdims=True))
 
 
-def clip(p: np.ndarray, dtype: str) -> np.ndarray:
+def clip(p: np.ndarray, dtype: str, epsilon: float = EPSILON) -> np.ndarray:
     """Returns p held within [epsilon, 1 - epsilon], both rounded to a dtype."""
-    return np.clip(p, *_bounds(dtype))
+    return np.clip(p, *_bounds(dtype, epsilon))
 
 
-def clip_gradient(p: np.ndarray, dq: np.ndarray, dtype: str) -> np.ndarray:
+def clip_gradient(
+    p: np.ndarray, dq: np.ndarray, dtype: str, epsilon: float = EPSILON
+) -> np.ndarray:
     """Returns dp = dq where p lies within the bounds or on them, else 0."""
-    lower, upper = _bounds(dtype)
+    lower, upper = _bounds(dtype, epsilon)
     return np.where((lower <= p) & (p <= upper), dq, 0)
 
 
@@ -93,16 +95,18 @@ def cross_entropy_gradient(
     return difference * dlosses[:, None]
 
 
-def loss(p: np.ndarray, labels: np.ndarray, dtype: str) -> np.ndarray:
+def loss(p: np.ndarray, labels: np.ndarray, dtype: str, epsilon: float = EPSILON) -> np.ndarray:
     """Returns the loss of each sample as Keras computes it in eager mode, in nats."""
-    return cross_entropy(np.log(clip(p, dtype)), labels)
+    return cross_entropy(np.log(clip(p, dtype, epsilon)), labels)
 
 
-def loss_gradient(p: np.ndarray, labels: np.ndarray, dlosses: np.ndarray, dtype: str) -> np.ndarray:
+def loss_gradient(
+    p: np.ndarray, labels: np.ndarray, dlosses: np.ndarray, dtype: str, epsilon: float = EPSILON
+) -> np.ndarray:
     """Returns dp through the cross-entropy, the logarithm and the clip."""
-    q = clip(p, dtype)
+    q = clip(p, dtype, epsilon)
     dl = cross_entropy_gradient(np.log(q), labels, dlosses)
-    return clip_gradient(p, log_gradient(q, dl), dtype)
+    return clip_gradient(p, log_gradient(q, dl), dtype, epsilon)
 
 
 Rule = Callable[[str, np.ndarray, np.ndarray], None]
@@ -122,15 +126,22 @@ class SGD:
 class RMSprop:
     """Keras's rule: v = rho v + (1 - rho) g^2, then w -= learning_rate * g / sqrt(v + epsilon)."""
 
-    def __init__(self, learning_rate: float = 1e-3, rho: float = 0.9) -> None:
+    def __init__(
+        self, learning_rate: float = 1e-3, rho: float = 0.9, epsilon: float = EPSILON
+    ) -> None:
         self.learning_rate = learning_rate
         self.rho = rho
+        self.epsilon = epsilon
         self._v: dict[str, np.ndarray] = {}
 
     def __call__(self, name: str, w: np.ndarray, g: np.ndarray) -> None:
         """Updates the weight of a name in place."""
         self._v[name] = self.rho * self._v.get(name, 0) + (1 - self.rho) * g**2
-        w -= self.learning_rate * g / np.sqrt(self._v[name] + EPSILON)
+        w -= self.learning_rate * g / self.root(self._v[name])
+
+    def root(self, v: np.ndarray) -> np.ndarray:
+        """Returns what the gradient is divided by."""
+        return np.sqrt(v + self.epsilon)
 
 
 class Oracle:
@@ -151,6 +162,8 @@ class Oracle:
         scales: The size of the terms whose sum each gradient of the last batch is. Where
             predictions come close to the labels these terms cancel, and what is left is as
             uncertain as they are.
+        mnist: The images and the labels, by name, for `data`.
+        epoch: The one that `fit` is in.
     """
 
     name = "oracle"
@@ -162,11 +175,13 @@ class Oracle:
         self.rule = rule or SGD()
         self.on_logits = on_logits
         self.scales: dict[str, float] = {}
+        self.mnist: Mapping[str, np.ndarray] = {}
+        self.epoch = 0
         self._weights: dict[str, np.ndarray] = {}
 
-    def data(self, mnist: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Returns what to make of the images and the labels of MNIST, by name: nothing else."""
-        return dict(mnist)
+    def data(self) -> dict[str, np.ndarray]:
+        """Returns `mnist`, as it was given."""
+        return dict(self.mnist)
 
     def initial_weights(self, seed: int) -> dict[str, np.ndarray]:
         """Returns the weights that training starts from."""
@@ -286,25 +301,25 @@ class Oracle:
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 128
     ) -> np.ndarray:
         """Trains in the order of the data set; returns the average loss of each batch."""
-        return np.array(
-            [
-                self.step(images[batch], labels[batch])[0]
-                for _, batch in self.batches(len(images), epochs, batch_size)
-            ]
-        )
+        losses = []
+        for epoch, batch in self.batches(len(images), epochs, batch_size):
+            self.epoch = epoch
+            losses.append(self.step(images[batch], labels[batch])[0])
+        return np.array(losses)
 
-    def first_example_rule(self) -> Rule:
-        """Returns the update rule of the first example."""
-        return RMSprop(float(np.dtype(self.dtype).type(1e-3)))  # as Keras keeps it
+    def first_example(self) -> "Oracle":
+        """Returns the oracle of the first example, which makes its own mistakes."""
+        rate = float(np.dtype(self.dtype).type(1e-3))  # as Keras keeps it
+        return Oracle(self.dtype, RMSprop(rate), on_logits=True)
 
     def fit_first_example(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 128
     ) -> np.ndarray:
         """Trains the first example from the weights, which change; returns what `fit` does."""
-        rule, on_logits = self.rule, self.on_logits
-        self.rule, self.on_logits = self.first_example_rule(), True
-        losses = self.fit(images, labels, epochs, batch_size)
-        self.rule, self.on_logits = rule, on_logits
+        oracle = self.first_example()
+        oracle.load_weights(self._weights)
+        losses = oracle.fit(images, labels, epochs, batch_size)
+        self._weights = oracle.weights()
         return losses
 
     def predict(self, images: np.ndarray) -> np.ndarray:
@@ -319,6 +334,6 @@ class Oracle:
         return np.mean(self.predict(images) == labels)
 
 
-def _bounds(dtype: str) -> tuple[float, float]:
+def _bounds(dtype: str, epsilon: float) -> tuple[float, float]:
     kind = np.dtype(dtype).type
-    return float(kind(EPSILON)), float(kind(1 - EPSILON))
+    return float(kind(epsilon)), float(kind(1 - epsilon))
