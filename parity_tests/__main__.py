@@ -1,10 +1,10 @@
-"""The command line of the proof: its experiments, and the conversion of models."""
+"""The command line of the proof: its experiments, its traps, and the conversion of models."""
 
 import sys
 
 import tyro
 
-from parity_tests.harness import conversion, experiments
+from parity_tests.harness import conversion, experiments, sensitivity
 
 
 def main() -> None:
@@ -15,6 +15,7 @@ def main() -> None:
                 "convert": conversion.convert,
                 "learning-rates": experiments.learning_rates,
                 "rmsprop": experiments.rmsprop,
+                "traps": sensitivity.traps,
             },
             prog=f"python -m {__package__}",
         )

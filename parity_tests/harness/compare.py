@@ -17,12 +17,14 @@ class Divergence(AssertionError):  # noqa: N818 (it is a verdict, not a fault of
     Attributes:
         rung: Where on the ladder they were compared.
         quantity: The row of the tolerance table.
+        excess: The largest ratio of difference to bound; infinite where there is none.
     """
 
-    def __init__(self, rung: str, quantity: str, message: str) -> None:
+    def __init__(self, rung: str, quantity: str, message: str, excess: float = math.inf) -> None:
         super().__init__(message)
         self.rung = rung
         self.quantity = quantity
+        self.excess = excess
 
 
 @dataclass
@@ -120,7 +122,9 @@ class Judge:
         if not (math.isfinite(largest + own_error) and (difference <= bound).all()):
             own_error *= largest
             message = _explain(place, arrays, difference, bound, unit, own_error, ulps, tolerance)
-            raise Divergence(rung, quantity, message)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                excess = float(np.nan_to_num(difference / bound, nan=math.inf).max())
+            raise Divergence(rung, quantity, message, excess)
         if record.own_ulps > tolerance.own_ulps:
             what = f"{last_name} is {record.own_ulps:.3g} units in the last place from the truth"
             limit = f"at most {tolerance.own_ulps:g} in {last.dtype}"

@@ -17,6 +17,9 @@ from parity_tests.harness.oracle import SGD, Oracle, initial_weights
 
 MakeOracle = Callable[..., Oracle]
 
+PORT_ERRORS = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
+"""What an implementation raises that cannot do what is asked of it."""
+
 RUNGS = (
     "data",
     "initial weights",
@@ -28,6 +31,9 @@ RUNGS = (
     "ten epochs",
     "first example",
 )
+
+LADDER = tuple(rung for rung in RUNGS if rung != "ten epochs")
+"""The rungs that `rungs` returns: all but the one that takes minutes."""
 
 
 def directed_weights(dtype: str) -> dict[str, dict[str, np.ndarray]]:
@@ -137,7 +143,7 @@ def layer_outputs(
                 name = f"layers.{index}"
                 outputs = [{name: one.layer_output(index, inputs)} for one in trio]
                 three_ways(judge, "layer outputs", "layer output", *outputs, step=step)
-                inputs = outputs[1][name]
+                inputs = outputs[1][name].astype(images.dtype)
             labels: dict[str, Any] = {
                 one.name: one.predict(images[:size]) for one in (port, reference)
             }
@@ -278,7 +284,7 @@ def train(
             weights = reference.weights()
             for implementation in (port, oracle):
                 implementation.load_weights(weights)
-            steps = port.gradients(*samples), reference.step(*samples), oracle.gradients(*samples)
+            steps = [one.step(*samples) for one in (port, reference, oracle)]
             given.append([loss for loss, _ in steps])
             free.append([free_port.step(*samples)[0], given[-1][1], free_oracle.step(*samples)[0]])
             compare(
@@ -375,14 +381,15 @@ def fit(
         losses.append({"of each batch": loop(images, labels, 2, 100)})
     step = "the end of fit"
     three_ways(judge, rung, "loss", *losses, step=step, scales={"of each batch": 1.0})
-    three_ways(judge, rung, "weights", *(one.weights() for one in trio), step=step)
+    scales = {name: 1e-3 * scale for name, scale in trio[2].scales.items()}
+    found = [one.weights() for one in trio]
+    three_ways(judge, rung, "weights", *found, step=step, scales=scales)
 
 
 def rungs(
     judge: Judge,
-    reference: Implementation,
-    port: Implementation,
-    free_port: Implementation,
+    make_reference: Callable[[], Implementation],
+    make_port: Callable[[], Implementation],
     images: np.ndarray,
     labels: np.ndarray,
     make_oracle: MakeOracle = Oracle,
@@ -391,50 +398,55 @@ def rungs(
 
     Args:
         judge: Compares.
-        reference: Its weights are changed.
-        port: Its weights are changed.
-        free_port: A second instance of the port, for the free-running reading.
+        make_reference: Returns a reference whose weights may be changed.
+        make_port: Returns a port, without memory of earlier calls.
         images: Shape (at least 300, 784), in the dtype of the implementations.
         labels: Shape (at least 300,), int64.
         make_oracle: Given a dtype, returns the third computation.
     """
     images, labels = images[:300], labels[:300]
-    pair = reference, port
     batch = images[:128], labels[:128]
 
+    def pair() -> tuple[Implementation, Implementation]:
+        return make_reference(), make_port()
+
     def trajectory() -> None:
+        reference, port = pair()
         reference.load_weights(initial_weights(0, dtype=reference.dtype))
         train(
             judge,
             "trajectory",
-            *pair,
-            free_port,
+            reference,
+            port,
+            make_port(),
             images,
             labels,
             epochs=2,
             make_oracle=make_oracle,
         )
-        fit(judge, "trajectory", *pair, images[:250], labels[:250], make_oracle)
+        fit(judge, "trajectory", *pair(), images[:250], labels[:250], make_oracle)
 
     return {
-        "data": partial(data, judge, *pair),
-        "initial weights": partial(first_weights, judge, *pair),
-        "layer outputs": partial(layer_outputs, judge, *pair, batch[0], make_oracle),
-        "loss": partial(losses, judge, *pair, make_oracle),
-        "gradients": partial(gradients, judge, *pair, *batch, make_oracle),
-        "one update": partial(one_update, judge, *pair),
+        "data": lambda: data(judge, *pair()),
+        "initial weights": lambda: first_weights(judge, *pair()),
+        "layer outputs": lambda: layer_outputs(judge, *pair(), batch[0], make_oracle),
+        "loss": lambda: losses(judge, *pair(), make_oracle),
+        "gradients": lambda: gradients(judge, *pair(), *batch, make_oracle),
+        "one update": lambda: one_update(judge, *pair()),
         "trajectory": trajectory,
-        "first example": partial(
-            fit, judge, "first example", *pair, images[:250], labels[:250], make_oracle
+        "first example": lambda: fit(
+            judge, "first example", *pair(), images[:250], labels[:250], make_oracle
         ),
     }
 
 
 def climb(*arguments: Any) -> Divergence | None:
     """Climbs the `rungs` until one fails, and returns its divergence."""
-    try:
-        for rung in rungs(*arguments).values():
+    for name, rung in rungs(*arguments).items():
+        try:
             rung()
-    except Divergence as divergence:
-        return divergence
+        except Divergence as divergence:
+            return divergence
+        except PORT_ERRORS as error:
+            return Divergence(name, "behaviour", f"{type(error).__name__}: {error}")
     return None

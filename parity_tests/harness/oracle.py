@@ -245,7 +245,7 @@ class Oracle:
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
-    ) -> tuple[np.floating, dict[str, np.ndarray]]:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns the average loss of a batch, and its gradient with respect to each weight."""
         depth = len(self._weights) // 2
         inputs, pre = [np.asarray(images, np.float64)], []
@@ -276,11 +276,11 @@ class Oracle:
             if index > 0:
                 dz = self.activation_gradient(pre[index - 1], dx)
                 terms = relu_gradient(pre[index - 1], dense_input_gradient(np.abs(W), terms))
-        return losses @ shares, {name: gradients[name] for name in self._weights}
+        return np.asarray(losses @ shares), {name: gradients[name] for name in self._weights}
 
     def step(
         self, images: np.ndarray, labels: np.ndarray
-    ) -> tuple[np.floating, dict[str, np.ndarray]]:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns what `gradients` does, and updates the weights."""
         average_loss, gradients = self.gradients(images, labels)
         self.update(gradients)
@@ -319,7 +319,7 @@ class Oracle:
         oracle = self.first_example()
         oracle.load_weights(self._weights)
         losses = oracle.fit(images, labels, epochs, batch_size)
-        self._weights = oracle.weights()
+        self._weights, self.scales = oracle.weights(), oracle.scales
         return losses
 
     def predict(self, images: np.ndarray) -> np.ndarray:

@@ -419,8 +419,9 @@ class NothingClipped(Oracle):
     def losses_gradient(
         self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
     ) -> np.ndarray:
-        with np.errstate(divide="ignore"):
-            return at_labels(-dlosses[:, None] / np.asarray(predictions, np.float64), labels)
+        p = np.asarray(predictions, np.float64)
+        with np.errstate(divide="ignore", invalid="ignore"):  # 0 / 0, as autograd has it too
+            return at_labels(-dlosses[:, None] + 0 * p, labels) / p
 
     def probabilities_gradient(self, z: np.ndarray, p: np.ndarray, dp: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):  # 0 times infinity, as autograd has it too
@@ -456,14 +457,14 @@ class BinaryCrossEntropy(Oracle):
     def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         p, y = self._p_and_y(labels, predictions)
         with np.errstate(divide="ignore"):
-            logs = np.maximum(np.log(np.where(y, p, 1 - p)), -100)  # torch's bound
+            logs = np.maximum(np.where(y, np.log(p), np.log1p(-p)), -100)  # torch's bound
         return -logs.mean(axis=1)
 
     def losses_gradient(
         self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
     ) -> np.ndarray:
         p, y = self._p_and_y(labels, predictions)
-        slope = (p - y) / np.maximum((1 - p) * p, 1e-12)  # torch's bound
+        slope = (p - y) / np.maximum((1 - p) * p, float(np.float32(1e-12)))  # torch's bound
         return slope * dlosses[:, None] / p.shape[1]
 
     @staticmethod
@@ -500,7 +501,7 @@ class Gradients(Oracle):
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
-    ) -> tuple[np.floating, dict[str, np.ndarray]]:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         loss, gradients = super().gradients(images, labels)
         return loss, self.change(gradients)
 
@@ -693,7 +694,7 @@ class RateHalved(Update):
 class LossAfterTheUpdate(Oracle):
     def step(
         self, images: np.ndarray, labels: np.ndarray
-    ) -> tuple[np.floating, dict[str, np.ndarray]]:
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         _, gradients = super().step(images, labels)
         return super().gradients(images, labels)[0], gradients
 

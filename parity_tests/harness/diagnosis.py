@@ -1,0 +1,241 @@
+"""Which known mistake explains the numbers of a port that disagrees.
+
+The ladder is climbed once more, against the oracle alone. Where a rung fails, the mistakes of
+the catalogue that must show there are made in the oracle, one and two at a time, until it
+agrees with the port to rounding; then the climb goes on with those mistakes made.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from itertools import combinations, permutations
+from typing import Any
+
+import numpy as np
+
+from parity_tests.harness.adapters import Implementation
+from parity_tests.harness.compare import Judge
+from parity_tests.harness.lockstep import LADDER, PORT_ERRORS, rungs
+from parity_tests.harness.oracle import Oracle
+from parity_tests.harness.tolerance import TABLE
+from parity_tests.harness.traps import CATALOGUE, Trap
+
+
+class WorseError(Exception):
+    """A hypothesis left over more than the best one before it."""
+
+
+ROUNDING = {"float32": 5e-4, "float64": 1e-9}
+"""What rounding may leave over where numbers are summed, as RMSprop amplifies it."""
+
+
+@dataclass
+class Residual(Judge):
+    """A judge that measures what is left over, and stops only once that is above a limit.
+
+    Attributes:
+        limit: Beyond rounding, the largest residual that is of interest.
+        residual: The largest difference over the largest number of a tensor so far; infinite
+            where shapes differ, or dtypes on the rung "data".
+        place: The first tensor that differed by more than rounding, and when.
+        judged: This tensor.
+        truths: What the tensors of that moment should be, by name; this one first.
+        raised: Whether the port raised an error before any tensor differed.
+    """
+
+    limit: float = math.inf
+    residual: float = 0.0
+    place: str = ""
+    judged: np.ndarray | None = None
+    truths: dict[str, np.ndarray] = field(default_factory=dict)
+    raised: bool = False
+
+    def __call__(self, rung: str, quantity: str, tensor: str, **options: Any) -> None:
+        """Measures the difference of the first two arrays, whatever their dtypes."""
+        step, scale = options.pop("step", ""), options.pop("scale", 0.0)
+        for option in ("window", "samples"):
+            options.pop(option, None)
+        (_, judged), (_, truth), *_ = options.items()
+        moment = f"{quantity}{step and f' at {step}'}"
+        rounding = 0.0
+        if judged.shape != truth.shape or (rung == "data" and judged.dtype != truth.dtype):
+            residual = math.inf
+        elif np.issubdtype(judged.dtype, np.floating):
+            exact = TABLE[quantity]["float32"].multiple == 0
+            unit = float(np.finfo(judged.dtype).eps)
+            rounding = 16 * unit if exact else ROUNDING[judged.dtype.name]
+            residual = _relative(judged, truth, scale)
+        else:
+            residual = float(np.mean(judged != truth))
+        self.residual = max(self.residual, residual)
+        if residual > rounding and not self.place:
+            self.place, self.judged = f"{moment}, {tensor}", judged
+            self.truths = {tensor: truth}
+        elif self.place.startswith(moment):
+            self.truths.setdefault(tensor, truth)
+        if residual > max(rounding, self.limit):
+            raise WorseError
+
+
+def _relative(judged: np.ndarray, truth: np.ndarray, scale: Any) -> float:
+    """Returns the largest difference over the largest number; what is not finite must be equal."""
+    finite = np.isfinite(judged) & np.isfinite(truth)
+    if not np.array_equal(judged[~finite], truth[~finite], equal_nan=True):
+        return math.inf
+    difference = np.abs(np.subtract(judged[finite], truth[finite], dtype=np.float64))
+    size = max(float(np.abs(truth[finite]).max(initial=0)), float(np.max(scale)))
+    largest = float(difference.max(initial=0))
+    return largest / size if size else (math.inf if largest else 0.0)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found on a rung that failed.
+
+    Attributes:
+        rung: Of the ladder.
+        traps: Whose mistakes, made together, explain it; none if it stays unexplained.
+        residual: Left over with these mistakes made.
+        next_best: What the best other hypothesis leaves over.
+        place: The first tensor that diverged, and when.
+        relations: Simple ones between it and what it should be.
+        raised: Whether the port raised an error, which `place` then names.
+    """
+
+    rung: str
+    traps: tuple[Trap, ...]
+    residual: float
+    next_best: float
+    place: str
+    relations: tuple[str, ...] = ()
+    raised: bool = False
+
+    def __str__(self) -> str:
+        """Returns one sentence."""
+        if self.traps:
+            names = " and ".join(f"{trap.name} ({trap.mistake})" for trap in self.traps)
+            return (
+                f"{self.rung}: explained by: {names}; "
+                f"residual {self.residual:.1g}, next best {self.next_best:.1g}"
+            )
+        if self.raised:
+            return f"{self.rung}: {self.place}"
+        found = "; ".join(self.relations) or "no simple relation to what it should be"
+        return (
+            f"{self.rung}: unexplained by any known mistake (the best leaves "
+            f"{self.next_best:.1g}); first at {self.place}: {found}"
+        )
+
+
+def explain(
+    make_port: Callable[[], Implementation],
+    mnist: Mapping[str, np.ndarray],
+    dtype: str,
+    only: Sequence[str] = LADDER,
+) -> list[Finding]:
+    """Returns a finding for each rung that failed, up to the first that stays unexplained.
+
+    Args:
+        make_port: Returns a port without memory of earlier calls.
+        mnist: The right images and labels, by name, in the dtype of the port.
+        dtype: Of the port.
+        only: The rungs that the port has; by default all.
+    """
+    images, labels = mnist["training images"], mnist["training labels"]
+
+    def measure(rung: str, mistakes: tuple[Trap, ...], limit: float = math.inf) -> Residual:
+        residual = Residual(limit=limit)
+        classes = tuple(trap.oracle for trap in mistakes if trap.oracle)
+        kind: type[Oracle] = type("Hypothesis", (*classes, Oracle), {})
+
+        def make_hypothesis() -> Oracle:
+            hypothesis = kind(dtype)
+            hypothesis.mnist = mnist
+            return hypothesis
+
+        judged = rungs(residual, make_hypothesis, make_port, images, labels, kind)[rung]
+        with np.errstate(all="ignore"), suppress(WorseError):
+            try:
+                judged()
+            except PORT_ERRORS as error:
+                residual.residual, residual.raised = math.inf, not residual.place
+                residual.place = residual.place or f"it raised {type(error).__name__}: {error}"
+        return residual
+
+    made: tuple[Trap, ...] = ()
+    findings = []
+    for rung in only:
+        right = measure(rung, made)
+        if not right.place:
+            continue
+        if right.raised:
+            findings.append(Finding(rung, (), math.inf, math.inf, right.place, raised=True))
+            break
+        found: dict[tuple[Trap, ...], Residual] = {}
+        candidates = [trap for trap in CATALOGUE if trap.oracle and trap.rung == rung]
+        # Of two mistakes in one step either may come first.
+        for hypotheses in (combinations(candidates, 1), permutations(candidates, 2)):
+            for traps in hypotheses:
+                best = min((other.residual for other in found.values()), default=math.inf)
+                found[traps] = measure(rung, (*made, *traps), best)
+            if not all(other.place for other in found.values()):
+                break
+        ranked = sorted(found, key=lambda traps: (bool(found[traps].place), found[traps].residual))
+        traps = ranked[0] if ranked and not found[ranked[0]].place else ()
+        others = [found[other].residual for other in ranked if set(other) != set(traps)]
+        next_best = min([right.residual, *others])
+        if not traps:
+            assert right.judged is not None, "it has a place, and raised nothing"
+            relations = tuple(relate(right.judged, right.truths))
+            findings.append(Finding(rung, (), math.nan, next_best, right.place, relations))
+            break
+        findings.append(Finding(rung, traps, found[traps].residual, next_best, right.place))
+        made += traps
+    return findings
+
+
+def relate(judged: np.ndarray, truths: Mapping[str, np.ndarray]) -> Iterator[str]:
+    """Yields simple relations of a tensor to what it should be, to rounding.
+
+    Args:
+        judged: The tensor.
+        truths: What it should be, first, and what others of the same moment should be, by name.
+    """
+    truth, *_ = truths.values()
+    rounding = ROUNDING.get(judged.dtype.name, 0.0)
+    if judged.shape == truth.shape:
+        rounding = min(rounding, _relative(judged, truth, 0.0) / 10)
+
+    def equal(array: np.ndarray) -> bool:
+        return array.shape == judged.shape and _relative(judged, array, 0.0) <= rounding
+
+    if not np.isfinite(judged).all():
+        yield f"{np.count_nonzero(~np.isfinite(judged)):,} of its numbers are not finite"
+    elif not judged.any():
+        yield "it is 0 throughout"
+    elif truth.shape == judged.shape and truth.any():
+        factor = np.vdot(truth, judged) / np.vdot(truth, truth)
+        if equal(factor * truth):
+            yield f"it is {factor:.6g} times what it should be"
+        if equal(truth + np.mean(judged - truth)):
+            yield f"it is {np.mean(judged - truth):.6g} more than it should be"
+        for name, ours, theirs in (
+            ("ahead", judged[:-1], truth[1:]),
+            ("late", judged[1:], truth[:-1]),
+        ):
+            if judged.ndim == 1 and judged.size > 2 and _relative(ours, theirs, 0.0) <= rounding:
+                yield f"it is one step {name}"
+    if truth.ndim == 2 and equal(truth.T):
+        yield "it is transposed"
+    if truth.ndim == 2 and equal(truth.reshape(truth.shape[::-1]).T):
+        yield "it is reshaped where it should be transposed"
+    for name, other in list(truths.items())[1:]:
+        if equal(other):
+            yield f"it is what {name} should be"
+    if judged.shape == truth.shape:
+        in_order = np.sort(judged, axis=None), np.sort(truth, axis=None)
+        if _relative(*in_order, 0.0) <= rounding:
+            yield "its numbers are the right ones in another order"
+    else:
+        yield f"its shape is {judged.shape}, and should be {truth.shape}"
