@@ -11,7 +11,7 @@ mnist := $(DATA)/MNIST/raw/t10k-labels-idx1-ubyte
 one_thread := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 in_parallel := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help install data train-torch train-tf parity test lint diff clean
+.PHONY: help install data train-torch train-tf parity test check record traps lint diff clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -45,6 +45,15 @@ parity: $(installed) $(mnist) ## Prove that the two are the same: the tests of p
 	@$(one_thread) $(run) -m pytest --data $(DATA) $(in_parallel) parity_tests $(ARGS)
 
 test: parity ## Run all tests; they all live in parity_tests/
+
+check: $(installed) $(mnist) ## Check anybody's port: make check PORT=file.py (TRACE=folder, ARGS=...)
+	@$(run) -m parity_tests check $(PORT) $(if $(TRACE),--trace $(TRACE)) --data $(DATA) $(ARGS)
+
+record: $(installed) $(mnist) ## Record the reference, to check ports without TensorFlow: TRACE=folder
+	@$(run) -m parity_tests record $(TRACE) --data $(DATA) $(ARGS)
+
+traps: $(installed) $(mnist) ## Plant each known mistake, and show what sees it (half an hour)
+	@$(run) -m parity_tests traps --data $(DATA) $(ARGS)
 
 lint: $(installed) ## Check style, format and types
 	@$(run) -m ruff check .

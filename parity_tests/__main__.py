@@ -4,7 +4,9 @@ import sys
 
 import tyro
 
-from parity_tests.harness import conversion, experiments, sensitivity
+from parity_tests.harness import check, conversion, experiments, sensitivity
+from parity_tests.harness.compare import Divergence
+from parity_tests.harness.guest import Unusable
 
 
 def main() -> None:
@@ -12,6 +14,8 @@ def main() -> None:
     try:
         tyro.extras.subcommand_cli_from_dict(
             {
+                "check": check.check,
+                "record": check.record,
                 "convert": conversion.convert,
                 "learning-rates": experiments.learning_rates,
                 "rmsprop": experiments.rmsprop,
@@ -19,9 +23,12 @@ def main() -> None:
             },
             prog=f"python -m {__package__}",
         )
-    except (AssertionError, ImportError, OSError, ValueError) as error:
+    except (Divergence, check.Failed) as verdict:
+        print(f"{__package__}: {verdict}", file=sys.stderr)
+        sys.exit(1)
+    except (ImportError, OSError, Unusable, ValueError) as error:
         print(f"{__package__}: {error}", file=sys.stderr)
-        sys.exit(1 if isinstance(error, AssertionError) else 2)
+        sys.exit(2)
 
 
 if __name__ == "__main__":

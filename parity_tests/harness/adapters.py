@@ -62,7 +62,10 @@ class Implementation(Protocol):
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
-        """Trains in the order of the data set; returns the average loss of each batch."""
+        """Trains in the order of the data set; returns the average loss of each batch.
+
+        None in the place of this method says that the implementation has no loop.
+        """
 
     def fit_first_example(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int

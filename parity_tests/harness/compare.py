@@ -123,7 +123,9 @@ class Judge:
             own_error *= largest
             message = _explain(place, arrays, difference, bound, unit, own_error, ulps, tolerance)
             with np.errstate(divide="ignore", invalid="ignore"):
-                excess = float(np.nan_to_num(difference / bound, nan=math.inf).max())
+                excess = float(
+                    np.nan_to_num(difference / bound, nan=math.inf, posinf=math.inf).max()
+                )
             raise Divergence(rung, quantity, message, excess)
         if record.own_ulps > tolerance.own_ulps:
             what = f"{last_name} is {record.own_ulps:.3g} units in the last place from the truth"

@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import combinations, permutations
 from typing import Any
 
@@ -19,6 +20,7 @@ from parity_tests.harness.compare import Judge
 from parity_tests.harness.lockstep import LADDER, PORT_ERRORS, rungs
 from parity_tests.harness.oracle import Oracle
 from parity_tests.harness.tolerance import TABLE
+from parity_tests.harness.trace import digest
 from parity_tests.harness.traps import CATALOGUE, Trap
 
 
@@ -89,6 +91,49 @@ def _relative(judged: np.ndarray, truth: np.ndarray, scale: Any) -> float:
     return largest / size if size else (math.inf if largest else 0.0)
 
 
+class Remembered:
+    """A port that is asked only what it was not asked before, in the same order.
+
+    Every hypothesis asks the port again, mostly the same; its answers depend on no more than
+    what it was asked since it was made.
+
+    Args:
+        make_port: Returns the port, without memory of earlier calls.
+        answers: What was answered, by all that had been asked; shared by all of a port.
+    """
+
+    def __init__(self, make_port: Callable[[], Implementation], answers: dict[str, Any]) -> None:
+        self._make_port = make_port
+        self._answers = answers
+        self._port: Implementation | None = None
+        self._asked: list[tuple[str, tuple]] = []
+        self._key = ""
+
+    def __getattr__(self, method: str) -> Any:
+        """Returns a method of the port, or None where the port has none of this name."""
+        if method in ("name", "dtype"):
+            return getattr(self._made(), method)
+        if method == "fit" and self._made().fit is None:
+            return None
+        return partial(self._ask, method)
+
+    def _made(self) -> Implementation:
+        if self._port is None:
+            self._port = self._make_port()
+            for method, arguments in self._asked:
+                getattr(self._port, method)(*arguments)
+        return self._port
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        self._key = f"{method} {digest((self._key, *arguments))}"
+        if self._key not in self._answers:
+            self._answers[self._key] = getattr(self._made(), method)(*arguments)
+        elif self._port is not None:
+            getattr(self._port, method)(*arguments)
+        self._asked.append((method, arguments))
+        return self._answers[self._key]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What was found on a rung that failed.
@@ -143,6 +188,7 @@ def explain(
         only: The rungs that the port has; by default all.
     """
     images, labels = mnist["training images"], mnist["training labels"]
+    answers: dict[str, Any] = {}
 
     def measure(rung: str, mistakes: tuple[Trap, ...], limit: float = math.inf) -> Residual:
         residual = Residual(limit=limit)
@@ -154,7 +200,10 @@ def explain(
             hypothesis.mnist = mnist
             return hypothesis
 
-        judged = rungs(residual, make_hypothesis, make_port, images, labels, kind)[rung]
+        def make_remembered() -> Any:
+            return Remembered(make_port, answers)
+
+        judged = rungs(residual, make_hypothesis, make_remembered, images, labels, kind)[rung]
         with np.errstate(all="ignore"), suppress(WorseError):
             try:
                 judged()
@@ -173,7 +222,9 @@ def explain(
             findings.append(Finding(rung, (), math.inf, math.inf, right.place, raised=True))
             break
         found: dict[tuple[Trap, ...], Residual] = {}
-        candidates = [trap for trap in CATALOGUE if trap.oracle and trap.rung == rung]
+        # On this rung, or on one before it that the port cannot be judged on.
+        passed = [other for other in LADDER[: LADDER.index(rung)] if other not in only]
+        candidates = [trap for trap in CATALOGUE if trap.oracle and trap.rung in (rung, *passed)]
         # Of two mistakes in one step either may come first.
         for hypotheses in (combinations(candidates, 1), permutations(candidates, 2)):
             for traps in hypotheses:

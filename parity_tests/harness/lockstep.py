@@ -424,7 +424,9 @@ def rungs(
             epochs=2,
             make_oracle=make_oracle,
         )
-        fit(judge, "trajectory", *pair(), images[:250], labels[:250], make_oracle)
+        reference, port = pair()
+        if port.fit is not None:
+            fit(judge, "trajectory", reference, port, images[:250], labels[:250], make_oracle)
 
     return {
         "data": lambda: data(judge, *pair()),
@@ -446,7 +448,7 @@ def climb(*arguments: Any) -> Divergence | None:
         try:
             rung()
         except Divergence as divergence:
-            return divergence
+            return divergence.with_traceback(None)  # which would keep all arrays
         except PORT_ERRORS as error:
             return Divergence(name, "behaviour", f"{type(error).__name__}: {error}")
     return None

@@ -22,7 +22,7 @@ from parity_tests.harness.lockstep import RUNGS, climb
 from parity_tests.harness.traps import CATALOGUE, Trap
 
 MATRIX = Path(__file__).parents[1] / "sensitivity.json"
-CLEAN_SEEDS = 10
+CLEAN_SEEDS = 5
 
 
 def caught(trap: Trap | None, mnist: Mapping[str, np.ndarray], dtype: str) -> Divergence | None:
@@ -109,7 +109,7 @@ def traps(data: Path = Path("data"), seeds: int = 3, output: Path = MATRIX) -> N
 
     Args:
         data: Folder that holds MNIST in MNIST/raw.
-        seeds: Trainings of each trap, from 1 to 10.
+        seeds: Trainings of each trap, from 1 to 5.
         output: Write the matrix to this JSON file.
     """
     if not 1 <= seeds <= CLEAN_SEEDS:
@@ -122,8 +122,14 @@ def traps(data: Path = Path("data"), seeds: int = 3, output: Path = MATRIX) -> N
     context = multiprocessing.get_context("spawn")
     names = ["", *(trap.name for trap in CATALOGUE)]
     with ProcessPoolExecutor(os.cpu_count(), context) as pool:
-        clean, *rows = pool.map(partial(measure, data=data, seeds=seeds), names)
-    matrix = {
+        rows = []
+        for row in pool.map(partial(measure, data=data, seeds=seeds), names):
+            print(
+                f"{row['name'] or 'the port as it is'}: {row['rung'] or 'passes'}", file=sys.stderr
+            )
+            rows.append(row)
+    clean, *rows = rows
+    matrix: dict[str, Any] = {
         "command": f"python -m parity_tests traps --seeds {seeds}",
         "clean": clean,
         "traps": [judged(row, clean) for row in rows],

@@ -1,0 +1,394 @@
+"""Anybody's port, in a process of its own: what can be asked of it, and how it answers.
+
+The two processes exchange safetensors: a call or an answer as JSON in the metadata, arrays as
+tensors. Nothing that the guest sends is ever unpickled or evaluated.
+"""
+
+import contextlib
+import importlib.util
+import inspect
+import io
+import json
+import multiprocessing
+import sys
+import traceback
+from collections.abc import Mapping
+from functools import partial
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+NAMES = ("layers.0.W", "layers.0.b", "layers.1.W", "layers.1.b")
+SHAPES = ((784, 512), (512,), (512, 10), (10,))
+STEPS = ("one_training_step", "training_step", "train_step", "step")
+LEARNING_RATE = 1e-3
+
+
+class GuestError(RuntimeError):
+    """The guest did not answer: it raised, ended, or took too long."""
+
+
+class GuestGone(GuestError):  # noqa: N818 (it is a verdict)
+    """The process of the guest has ended: there is nobody to ask any more."""
+
+
+class Unusable(GuestError):  # noqa: N818 (it is a verdict on the file)
+    """The file is no port that can be checked."""
+
+
+def encode(call: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Returns a message."""
+    whole = {name: np.array(array, order="C") for name, array in arrays.items()}
+    return safetensors.numpy.save(whole, metadata={"call": json.dumps(call)})
+
+
+def decode(message: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the call and the arrays of a message."""
+    length = int.from_bytes(message[:8], "little")
+    header = json.loads(message[8 : 8 + length])
+    return json.loads(header["__metadata__"]["call"]), safetensors.numpy.load(message)
+
+
+class Guest:
+    """A file with a port in it, as an `Implementation`.
+
+    Args:
+        path: Of a Python file with the book's names, or with a `torch.nn.Module` and a step
+            function; it is run as it is.
+        dtype: Of the weights and the images that it is given.
+        device: Where its tensors lie.
+        folder: Holds MNIST in MNIST/raw.
+        limit: Seconds within which each call must be answered.
+
+    Attributes:
+        abilities: What the file has beyond a model and a step: "data", "layers", "update"
+            and "fit".
+        fit: Runs their `fit`, and returns what their step returned; None if they have none.
+
+    Raises:
+        Unusable: If the file cannot be run, lacks names, or its weights have other shapes.
+    """
+
+    name = "port"
+
+    def __init__(
+        self,
+        path: Path,
+        dtype: str = "float64",
+        device: str = "cpu",
+        folder: Path = Path("data"),
+        limit: float = 60.0,
+    ) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.limit = limit
+        context = multiprocessing.get_context("spawn")
+        self._connection, theirs = context.Pipe()
+        arguments = (theirs, str(path), dtype, device, str(folder))
+        self._process = context.Process(target=serve, args=arguments, daemon=True)
+        self._process.start()
+        theirs.close()
+        self.abilities: list[str] = []
+        try:
+            self.reset()
+        except GuestError as error:
+            self.close()
+            raise Unusable(str(error)) from error
+
+    def reset(self) -> "Guest":
+        """Runs the file anew, so that nothing is left of earlier calls."""
+        self.abilities = self._ask("reset")[0]["abilities"]
+        self.fit = self._fit if "fit" in self.abilities else None
+        return self
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.join()
+
+    def _ask(self, method: str, **arrays: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
+        return self._ask_with({}, method, arrays)
+
+    def _ask_with(
+        self, options: Mapping[str, Any], method: str, arrays: Mapping[str, np.ndarray]
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        what = {"reset": "being imported"}.get(method, method)
+        try:
+            self._connection.send_bytes(encode({"method": method, **options}, arrays))
+            if not self._connection.poll(self.limit):
+                self.close()
+                raise GuestGone(
+                    f"{self.path} did not come back from {what} within {self.limit:g} s: "
+                    "does it loop for ever?"
+                )
+            answer, found = decode(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            self._process.join(5)
+            status = self._process.exitcode
+            raise GuestGone(
+                f"{self.path} ended its process in {what}, with exit status {status}"
+            ) from error
+        if "error" in answer:
+            raise GuestError(f"{self.path} in {what}: {answer['error']}")
+        return answer, found
+
+    def data(self) -> dict[str, np.ndarray]:
+        """Returns MNIST as their `load_mnist` loads it, by name."""
+        return self._ask("data")[1]
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Replaces the weights."""
+        self._ask("load_weights", **weights)
+
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns the weights."""
+        return self._ask("weights")[1]
+
+    def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
+        """Returns what one layer makes of its inputs."""
+        return self._ask_with({"index": index}, "layer_output", {"inputs": inputs})[1]["outputs"]
+
+    def gradients(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Returns the loss and the gradients of their step; the weights are put back."""
+        found = self._ask("gradients", images=images, labels=labels)[1]
+        return found.pop("loss"), found
+
+    def step(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Returns the loss and the gradients of their step, which updates the weights."""
+        found = self._ask("step", images=images, labels=labels)[1]
+        return found.pop("loss"), found
+
+    def update(self, gradients: Mapping[str, np.ndarray]) -> None:
+        """Applies their `update_weights` to the weights."""
+        self._ask("update", **gradients)
+
+    def _fit(
+        self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
+    ) -> np.ndarray:
+        options = {"epochs": epochs, "batch_size": batch_size}
+        return self._ask_with(options, "fit", {"images": images, "labels": labels})[1]["losses"]
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Returns the class of the largest output of their model for each image."""
+        return self._ask("predict", images=images)[1]["labels"]
+
+
+def serve(
+    connection: Connection, path: str, dtype: str, device: str, folder: str
+) -> None:  # pragma: no cover (in the other process)
+    """Answers calls about the port in a file until the other end is closed."""
+    host = _Host(Path(path), dtype, device, folder)
+    while True:
+        try:
+            call, arrays = decode(connection.recv_bytes())
+        except EOFError:
+            return
+        try:
+            # What they print is not part of the answer.
+            with contextlib.redirect_stdout(io.StringIO()):
+                answer, found = getattr(host, call.pop("method"))(arrays, **call)
+            message = encode(answer, found)
+        except Exception as error:  # noqa: BLE001 (whatever their file raises is the answer)
+            message = encode({"error": _describe(error, path)}, {})
+        connection.send_bytes(message)
+
+
+def _describe(error: Exception, path: str) -> str:
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
+    names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+    line = next((n for n, name in zip(lines[::-1], names[::-1], strict=True) if name == path), None)
+    if isinstance(error, SyntaxError):
+        line = error.lineno
+    text = " ".join(str(error).split())
+    kind = "" if isinstance(error, Unusable) else f"{type(error).__name__}: "
+    return f"{kind}{text}" + (f" (line {line})" if line else "")
+
+
+class _Host:
+    """The side of the guest: their module, their model, and how to use them."""
+
+    def __init__(self, path: Path, dtype: str, device: str, folder: str) -> None:
+        import torch
+
+        self.torch = torch
+        self.path, self.device, self.folder = path, device, folder
+        self.dtype = getattr(torch, dtype)
+
+    def reset(self, arrays: dict) -> tuple[dict, dict]:
+        spec = importlib.util.spec_from_file_location("their_port", self.path)
+        if spec is None or spec.loader is None:
+            raise Unusable(f"{self.path} is not a Python file")
+        module = importlib.util.module_from_spec(spec)
+        sys.modules["their_port"] = module
+        sys.path.insert(0, str(self.path.parent))
+        try:
+            spec.loader.exec_module(module)
+        finally:
+            sys.path.pop(0)
+        self.module = module
+        self.step_name = next((name for name in STEPS if callable(getattr(module, name, None))), "")
+        if not self.step_name:
+            raise Unusable(f"there is no function {' or '.join(STEPS[:2])}(model, images, labels)")
+        self.model = self._model(module)
+        self.tensors = self._tensors()
+        for name, tensor, shape in zip(NAMES, self.tensors, SHAPES, strict=True):
+            if tuple(self._as_kernel(tensor).shape) != shape:
+                found = tuple(tensor.shape)
+                raise Unusable(f"{name} has shape {found}: expected {shape} or its transpose")
+            tensor.data = tensor.data.to(self.device, self.dtype)
+        abilities = {
+            "data": "load_mnist",
+            "update": "update_weights",
+            "fit": "fit",
+        }
+        able = [ability for ability, name in abilities.items() if hasattr(module, name)]
+        if all(callable(layer) for layer in getattr(self.model, "layers", [None])):
+            able.append("layers")
+        return {"abilities": able}, {}
+
+    def _model(self, module: ModuleType) -> Any:
+        if hasattr(module, "model"):
+            return module.model
+        if hasattr(module, "NaiveDense") and hasattr(module, "NaiveSequential"):
+            softmax = partial(self.torch.softmax, dim=-1)
+            return module.NaiveSequential(
+                [
+                    module.NaiveDense(784, 512, self.torch.relu),
+                    module.NaiveDense(512, 10, softmax),
+                ]
+            )
+        classes = [
+            value
+            for value in vars(module).values()
+            if inspect.isclass(value)
+            and issubclass(value, self.torch.nn.Module)
+            and value.__module__ == "their_port"
+        ]
+        if len(classes) != 1:
+            raise Unusable(
+                "there is no model: expected NaiveDense and NaiveSequential, one class of "
+                f"torch.nn.Module (found {len(classes)}), or a variable `model`"
+            )
+        return classes[0]()
+
+    def _tensors(self) -> list:
+        model = self.model
+        tensors = list(model.weights if hasattr(model, "weights") else model.parameters())
+        if len(tensors) != len(NAMES):
+            raise Unusable(f"the model has {len(tensors)} weights: expected {', '.join(NAMES)}")
+        return tensors
+
+    def _as_kernel(self, tensor: Any) -> Any:
+        """Returns a tensor as the book stores it: a kernel as (inputs, outputs)."""
+        return tensor.T if tuple(tensor.shape) in ((512, 784), (10, 512)) else tensor
+
+    def _input(self, array: np.ndarray) -> Any:
+        return self.torch.as_tensor(array).to(self.device)
+
+    def _to_numpy(self, tensor: Any) -> np.ndarray:
+        if isinstance(tensor, self.torch.Tensor):
+            tensor = tensor.detach().cpu().numpy()
+        return np.array(tensor)
+
+    def _named(self, tensors: list) -> dict[str, np.ndarray]:
+        found = [self._to_numpy(self._as_kernel(tensor)) for tensor in tensors]
+        return dict(zip(NAMES, found, strict=True))
+
+    def data(self, arrays: dict) -> tuple[dict, dict]:
+        load_mnist = self.module.load_mnist
+        takes = inspect.signature(load_mnist).parameters
+        sets = load_mnist(self.folder) if takes else load_mnist()
+        found = {
+            f"{which} {what}": self._to_numpy(array)
+            for which, pair in zip(("training", "test"), sets, strict=True)
+            for what, array in zip(("images", "labels"), pair, strict=True)
+        }
+        return {}, found
+
+    def load_weights(self, arrays: dict) -> tuple[dict, dict]:
+        for name, tensor in zip(NAMES, self.tensors, strict=True):
+            self._as_kernel(tensor.data).copy_(self._input(arrays[name]))
+        return {}, {}
+
+    def weights(self, arrays: dict) -> tuple[dict, dict]:
+        return {}, self._named(self.tensors)
+
+    def layer_output(self, arrays: dict, index: int) -> tuple[dict, dict]:
+        outputs = self.model.layers[index](self._input(arrays["inputs"]))
+        return {}, {"outputs": self._to_numpy(outputs)}
+
+    def step(self, arrays: dict) -> tuple[dict, dict]:
+        before = [tensor.detach().clone() for tensor in self.tensors]
+        seen: dict[int, Any] = {}
+
+        def see(index: int, gradient: Any) -> None:
+            seen[index] = seen.get(index, 0) + gradient.detach().clone()
+
+        handles = [w.register_hook(partial(see, i)) for i, w in enumerate(self.tensors)]
+        try:
+            step = getattr(self.module, self.step_name)
+            loss = step(self.model, self._input(arrays["images"]), self._input(arrays["labels"]))
+        finally:
+            for handle in handles:
+                handle.remove()
+        gradients = []
+        for index, (w, w_before) in enumerate(zip(self.tensors, before, strict=True)):
+            if index not in seen:  # computed by hand: what the update tells of it
+                gradients.append((w_before - w.detach()) / LEARNING_RATE)
+            elif w.grad is not None and w.grad.any():  # with what was left of earlier steps
+                gradients.append(w.grad)
+            else:
+                gradients.append(seen[index])
+        if isinstance(loss, float):
+            loss = np.array(loss, arrays["images"].dtype)
+        if not isinstance(loss, self.torch.Tensor | np.ndarray | np.generic):
+            kind = type(loss).__name__
+            raise TypeError(f"{self.step_name} returned {kind}: expected the average loss")
+        return {}, {"loss": self._to_numpy(loss), **self._named(gradients)}
+
+    def gradients(self, arrays: dict) -> tuple[dict, dict]:
+        before = [tensor.detach().clone() for tensor in self.tensors]
+        answer = self.step(arrays)
+        for tensor, w in zip(self.tensors, before, strict=True):
+            tensor.data.copy_(w)
+        return answer
+
+    def update(self, arrays: dict) -> tuple[dict, dict]:
+        gradients = [
+            self._input(arrays[name]).T
+            if self._as_kernel(w) is not w
+            else self._input(arrays[name])
+            for name, w in zip(NAMES, self.tensors, strict=True)
+        ]
+        self.module.update_weights(gradients, self.tensors)
+        return {}, {}
+
+    def fit(self, arrays: dict, epochs: int, batch_size: int) -> tuple[dict, dict]:
+        losses = []
+        right = getattr(self.module, self.step_name)
+
+        def step(*arguments: Any, **options: Any) -> Any:
+            loss = right(*arguments, **options)
+            losses.append(self._to_numpy(loss))
+            return loss
+
+        setattr(self.module, self.step_name, step)
+        try:
+            images, labels = self._input(arrays["images"]), self._input(arrays["labels"])
+            self.module.fit(self.model, images, labels, epochs, batch_size)
+        finally:
+            setattr(self.module, self.step_name, right)
+        return {}, {"losses": np.array(losses)}
+
+    def predict(self, arrays: dict) -> tuple[dict, dict]:
+        with self.torch.no_grad():
+            outputs = self.model(self._input(arrays["images"]))
+        return {}, {"labels": np.argmax(self._to_numpy(outputs), axis=1)}

@@ -1,0 +1,295 @@
+"""Anybody's port, in a file of its own: what `check` says of right ones, wrong ones, others."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from parity_tests.__main__ import main
+from parity_tests.harness.trace import write_trace
+
+BOOK = """
+import math
+import torch
+
+class NaiveDense:
+    def __init__(self, input_size, output_size, activation):
+        self.activation = activation
+        self.W = (torch.rand(input_size, output_size) * 0.1).requires_grad_()
+        self.b = torch.zeros(output_size, requires_grad=True)
+
+    def __call__(self, inputs):
+        return self.activation(torch.matmul(inputs, self.W) + self.b)
+
+class NaiveSequential:
+    def __init__(self, layers):
+        self.layers = layers
+
+    def __call__(self, inputs):
+        for layer in self.layers:
+            inputs = layer(inputs)
+        return inputs
+
+    @property
+    def weights(self):
+        return [weight for layer in self.layers for weight in (layer.W, layer.b)]
+
+def loss_of(labels, predictions):
+    clipped = torch.where(predictions < 1e-7, 1e-7, predictions)
+    clipped = torch.where(clipped > 1 - 1e-7, 1 - 1e-7, clipped)
+    return torch.nn.functional.cross_entropy(torch.log(clipped), labels)
+
+def update_weights(gradients, weights):
+    with torch.no_grad():
+        for g, w in zip(gradients, weights):
+            w -= g * 1e-3
+
+def one_training_step(model, images_batch, labels_batch):
+    average_loss = loss_of(labels_batch, model(images_batch))
+    gradients = torch.autograd.grad(average_loss, model.weights)
+    update_weights(gradients, model.weights)
+    return average_loss
+
+def fit(model, images, labels, epochs, batch_size=128):
+    for epoch in range(epochs):
+        for start in range(0, len(images), batch_size):
+            batch = slice(start, start + batch_size)
+            print(float(one_training_step(model, images[batch], labels[batch])))
+"""
+
+MODULE = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.hidden = nn.Linear(784, 512)
+        self.out = nn.Linear(512, 10)
+
+    def forward(self, x):
+        return self.out(torch.relu(self.hidden(x)))
+
+model = Net()
+optimizer = torch.optim.SGD(model.parameters(), lr=1e-3)
+
+def training_step(model, images, labels):
+    p = torch.softmax(model(images), dim=-1)
+    p = torch.where(p < 1e-7, 1e-7, p)
+    p = torch.where(p > 1 - 1e-7, 1 - 1e-7, p)
+    loss = nn.functional.nll_loss(torch.log_softmax(torch.log(p), dim=-1), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss.item()
+"""
+
+BACKWARD = BOOK.replace(
+    """    gradients = torch.autograd.grad(average_loss, model.weights)
+    update_weights(gradients, model.weights)
+""",
+    """    for w in model.weights:
+        w.grad = None
+    average_loss.backward()
+    update_weights([w.grad for w in model.weights], model.weights)
+""",
+)
+
+BY_HAND = MODULE.replace("optimizer.step()", "step_by_hand(model)").replace(
+    "def training_step",
+    """@torch.no_grad()
+def step_by_hand(model):
+    for w in model.parameters():
+        w -= w.grad * 1e-3
+
+def training_step""",
+)
+
+LOGITS = MODULE.split("    p = torch.softmax")[0] + (
+    """    loss = nn.functional.cross_entropy(model(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+"""
+)
+
+
+@pytest.fixture
+def check(data, tmp_path, monkeypatch, capfd):
+    """Writes a port to a file and checks it; returns exit status, output and errors."""
+
+    def check(source, *options):
+        path = tmp_path / "port.py"
+        path.write_text(source)
+        argv = ["parity_tests", "check", str(path), "--data", str(data), *options]
+        monkeypatch.setattr(sys, "argv", argv)
+        status = 0
+        try:
+            main()
+        except SystemExit as end:
+            status = end.code
+        return status, *capfd.readouterr()
+
+    return check
+
+
+@pytest.mark.parametrize("source", [BOOK, MODULE, BACKWARD, BY_HAND])
+def test_a_right_port_passes_however_it_takes_its_gradients(check, source):
+    status, out, _ = check(source)
+    assert "FAIL" not in out
+    assert status == 0
+    assert "gradients      pass" in out
+    assert "trajectory     pass" in out
+
+
+def test_a_right_port_passes_in_float32(check):
+    assert check(BOOK, "--dtype", "float32")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("source", "rung", "name"),
+    [
+        (BOOK.replace("+ self.b", "+ 0 * self.b"), "layer outputs", "no bias"),
+        (BOOK.replace("torch.log(clipped)", "predictions"), "gradients", "softmax twice"),
+        (
+            BOOK.replace("labels)\n\ndef update", 'labels, reduction="sum")\n\ndef update'),
+            "gradients",
+            "summed loss",
+        ),
+        (BOOK.replace("g * 1e-3", "g * 1e-2"), "one update", "rate of 1e-2"),
+        (MODULE.replace("    optimizer.zero_grad()\n", ""), "gradients", "zero_grad forgotten"),
+        (MODULE.replace("lr=1e-3", "lr=1e-3, momentum=0.9"), "trajectory", "momentum"),
+        (LOGITS, "gradients", "nothing clipped"),
+        (
+            BOOK.replace("range(0, len(images), batch_size)", "range(0, len(images) - 99, 100)"),
+            "trajectory",
+            "last batch dropped",
+        ),
+    ],
+)
+def test_a_wrong_port_fails_and_its_mistake_is_named(check, source, rung, name):
+    status, out, err = check(source)
+    assert status == 1
+    failed = [line for line in out.splitlines() if " FAIL " in line]
+    assert failed[0].startswith(rung)
+    assert f"-> {rung}: explained by: {name} (" in out
+    assert "is not the same training as the reference" in err
+
+
+def test_a_mistake_that_nobody_knows_is_unexplained(check):
+    status, out, _ = check(BOOK.replace("g * 1e-3", "g.sign() * 1e-3"))
+    assert status == 1
+    assert "-> one update: unexplained by any known mistake" in out
+
+
+STEP = "    average_loss = loss_of"
+
+
+@pytest.mark.parametrize(
+    ("source", "status", "message"),
+    [
+        ("while True: pass", 2, "did not come back from being imported within 10 s"),
+        (
+            BOOK.replace(STEP, "    while True: pass\n" + STEP),
+            1,
+            "did not come back from gradients",
+        ),
+        ("raise RuntimeError('no luck')", 2, "RuntimeError: no luck (line 1)"),
+        (BOOK.replace(STEP, "    raise KeyError('x')\n" + STEP), 1, "KeyError: 'x' (line 43)"),
+        ("def f(:", 2, "SyntaxError: invalid syntax"),
+        ("import sys; sys.exit(3)", 2, "ended its process in being imported, with exit status 3"),
+        (
+            BOOK.replace(STEP, "    import os; os._exit(4)\n" + STEP),
+            1,
+            "ended its process in gradients, with exit status 4",
+        ),
+        ("import torch", 2, "there is no function one_training_step or training_step"),
+        ("def one_training_step(): pass", 2, "there is no model: expected NaiveDense"),
+        (MODULE.replace("512", "511"), 2, "layers.0.W has shape (511, 784): expected (784, 512)"),
+        (
+            MODULE.replace("return loss.item()", "return None"),
+            1,
+            "training_step returned NoneType: expected the average loss",
+        ),
+        (
+            MODULE.replace("return loss.item()", "return loss * float('nan')"),
+            1,
+            "a number that is not finite is equal to none",
+        ),
+    ],
+)
+def test_what_cannot_answer_gets_a_readable_verdict(check, source, status, message):
+    found, out, err = check(source, "--limit", "10")
+    assert found == status
+    assert message in out + err
+    assert "Traceback" not in out + err
+
+
+def test_a_file_that_is_not_there_and_a_limit_of_0_are_refused(check, tmp_path, monkeypatch):
+    assert check(BOOK, "--limit", "0")[0] == 2
+    monkeypatch.setattr(sys, "argv", ["parity_tests", "check", str(tmp_path / "no.py")])
+    with pytest.raises(SystemExit) as end:
+        main()
+    assert end.value.code == 2
+
+
+@pytest.fixture(scope="module")
+def trace(data, tmp_path_factory):
+    """A recording of the reference in float32."""
+    folder = tmp_path_factory.mktemp("trace")
+    write_trace(folder, data, "float32")
+    return folder
+
+
+def test_a_recording_stands_in_for_tensorflow(check, trace, monkeypatch):
+    # In this process and in the guest's: TensorFlow is not installed.
+    monkeypatch.setitem(sys.modules, "tensorflow", None)
+    monkeypatch.setitem(sys.modules, "tf_reference.framework", None)
+    status, out, err = check(BOOK, "--trace", str(trace))
+    assert (status, out.count("pass\n")) == (0, 4), err
+    status, out, _ = check(BOOK.replace("g * 1e-3", "g * 1e-2"), "--trace", str(trace))
+    assert status == 1
+    assert "explained by: rate of 1e-2" in out
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("trace.json", lambda b: b.replace(b'"format": 1', b'"format": 2'), "is of format 2"),
+        ("trace.json", lambda b: b[:100], "is not the index of a recording"),
+        ("answers.safetensors", lambda b: b[:-1], "is truncated or altered"),
+        ("answers.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "is truncated or altered"),
+        ("answers.safetensors", None, "is missing"),
+        (
+            "trace.json",
+            lambda b: b.replace(b'"method": "gradients"', b'"method": "guesses"', 1),
+            "the recording was made by another ladder",
+        ),
+    ],
+)
+def test_a_recording_that_is_not_whole_is_refused(check, trace, tmp_path, name, change, message):
+    folder = tmp_path / "trace"
+    folder.mkdir()
+    for path in trace.iterdir():
+        if path.name != name:
+            (folder / path.name).symlink_to(path)
+        elif change is not None:
+            (folder / name).write_bytes(change(path.read_bytes()))
+    status, _, err = check(BOOK, "--trace", str(folder))
+    assert status == 2
+    assert message in err
+
+
+def test_a_recording_can_be_read_with_numpy_alone(trace):
+    content = (trace / "answers.safetensors").read_bytes()
+    length = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + length])
+    index = json.loads((trace / "trace.json").read_text())
+    first = next(n for n, call in enumerate(index["calls"]) if call["method"] == "gradients")
+    entry = header[f"{first}/layers.1.b"]
+    start, end = entry["data_offsets"]
+    gradient = np.frombuffer(content[8 + length + start : 8 + length + end], "float32")
+    assert gradient.shape == tuple(entry["shape"]) == (10,)
+    assert abs(gradient.sum()) < 1e-6

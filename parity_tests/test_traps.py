@@ -1,0 +1,190 @@
+"""The catalogue: each trap fails on its rung, is explained by its name, and leaves no trace."""
+
+import pytest
+import torch
+
+from parity_tests.harness.adapters import Port
+from parity_tests.harness.diagnosis import explain, relate
+from parity_tests.harness.lockstep import LADDER
+from parity_tests.harness.sensitivity import caught, judged, table
+from parity_tests.harness.traps import CATALOGUE
+
+TRAPS = {trap.name: trap for trap in CATALOGUE}
+
+
+@pytest.fixture(scope="module")
+def sets(data):
+    """The right images and labels of each dtype; one at a time is kept."""
+    kept = {}
+
+    def sets(dtype):
+        if dtype not in kept:
+            kept.clear()
+            kept[dtype] = Port(dtype=dtype, folder=data).data()
+        return kept[dtype]
+
+    return sets
+
+
+def dtype_of(trap):
+    """Float64 shows all but what only float32 can do."""
+    return "float32" if trap.name.startswith("products") else "float64"
+
+
+def explained(traps, mnist, dtype):
+    """Returns the findings about a port in which some traps are planted."""
+    plants = [trap.plant() for trap in traps]
+    for plant in plants:
+        plant.__enter__()
+    try:
+        of_data = any(trap.rung == "data" for trap in traps)
+        loaded = Port(dtype=dtype).data() if of_data else mnist
+
+        def make_port():
+            port = Port(dtype=dtype)
+            port.data = lambda: loaded
+            return port
+
+        return explain(make_port, mnist, dtype)
+    finally:
+        for plant in reversed(plants):
+            plant.__exit__(None, None, None)
+
+
+def test_the_catalogue_has_thirty_traps_or_more_on_every_rung_each_with_its_own_name():
+    assert len(TRAPS) == len(CATALOGUE) >= 30
+    assert {trap.rung for trap in CATALOGUE} == set(LADDER)
+    assert all(trap.mistake and trap.source for trap in CATALOGUE)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_the_port_as_it_is_climbs_every_rung(sets, dtype):
+    assert caught(None, sets(dtype), dtype) is None
+
+
+@pytest.mark.parametrize("name", TRAPS)
+def test_a_trap_fails_first_on_its_rung(sets, name):
+    trap = TRAPS[name]
+    dtype = dtype_of(trap)
+    divergence = caught(trap, sets(dtype), dtype)
+    assert divergence is not None
+    assert (divergence.rung, divergence.excess > 1) == (trap.rung, True)
+
+
+@pytest.mark.parametrize("name", [name for name, trap in TRAPS.items() if trap.oracle])
+def test_a_trap_is_named_first_by_its_numbers(sets, name):
+    trap = TRAPS[name]
+    findings = explained([trap], sets(dtype_of(trap)), dtype_of(trap))
+    assert findings[0].traps == (trap,)
+    assert findings[0].residual < findings[0].next_best / 10
+    assert f"explained by: {name} ({trap.mistake}); residual" in str(findings[0])
+
+
+def test_the_port_as_it_is_needs_no_explanation(sets):
+    assert explained([], sets("float64"), "float64") == []
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        ("bytes as pixels", "softmax twice"),
+        ("pixels over 256", "glorot_uniform kernels"),
+        ("summed loss", "biases never updated"),
+        ("not renormalised", "rate of 1e-2"),
+        ("clipped at 1e-8", "mean over the classes"),
+        ("always divided by 128", "gradients clipped to norm 1"),
+        ("momentum", "weight decay"),
+        ("biases never updated", "rate of 1e-2"),
+        ("momentum", "last batch dropped"),
+        ("last batch dropped", "RMSprop: rho 0.99"),
+    ],
+)
+def test_two_traps_at_once_are_both_named(sets, names):
+    findings = explained([TRAPS[name] for name in names], sets("float64"), "float64")
+    assert {trap.name for finding in findings for trap in finding.traps} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("name", "relation"),
+    [
+        ("shuffled once", "its numbers are the right ones in another order"),
+        ("weights of nn.Linear", "no simple relation to what it should be"),
+        ("always shuffled", "no simple relation to what it should be"),
+    ],
+)
+def test_a_draw_that_nobody_knows_is_unexplained(sets, name, relation):
+    (finding,) = explained([TRAPS[name]], sets("float64"), "float64")
+    assert finding.traps == ()
+    assert f"{TRAPS[name].rung}: unexplained by any known mistake" in str(finding)
+    assert str(finding).endswith(relation)
+
+
+def test_a_mistake_outside_the_catalogue_is_unexplained_and_described(sets, monkeypatch):
+    right = torch.mean
+    monkeypatch.setattr(torch, "mean", lambda losses: 3 * right(losses))
+    (finding,) = explained([], sets("float64"), "float64")
+    assert (finding.rung, finding.traps) == ("gradients", ())
+    assert "it is 3 times what it should be" in finding.relations
+
+
+def test_a_port_that_raises_is_not_given_a_name(sets, monkeypatch):
+    def raises(*arguments):
+        raise ValueError("no luck")
+
+    monkeypatch.setattr("torch_port.training.sparse_categorical_crossentropy", raises)
+    (finding,) = explained([], sets("float64"), "float64")
+    assert str(finding) == "loss: it raised ValueError: no luck"
+
+
+@pytest.mark.parametrize(
+    ("change", "relation"),
+    [
+        (lambda a, b: -a, "it is -1 times what it should be"),
+        (lambda a, b: a + 0.5, "it is 0.5 more than it should be"),
+        (lambda a, b: a.T, "it is transposed"),
+        (lambda a, b: a.reshape(a.shape[::-1]).T, "it is reshaped where it should be transposed"),
+        (lambda a, b: a[::-1], "its numbers are the right ones in another order"),
+        (lambda a, b: b, "it is what b should be"),
+        (lambda a, b: 0 * a, "it is 0 throughout"),
+        (lambda a, b: a[:2], "its shape is (2, 3), and should be (3, 3)"),
+        (lambda a, b: a / (a > 0), "5 of its numbers are not finite"),
+    ],
+)
+def test_a_simple_relation_is_found(change, relation):
+    rng = torch.Generator().manual_seed(3)
+    a, b = (torch.randn((3, 3), generator=rng, dtype=torch.float64).numpy() for _ in "ab")
+    with pytest.warns(RuntimeWarning) if "finite" in relation else pytest.MonkeyPatch.context():
+        judged = change(a, b)
+    relations = list(relate(judged, {"a": a, "b": b}))
+    assert relation in relations or ("finite" in relation and "not finite" in relations[0])
+
+
+def test_losses_one_step_ahead_are_recognised():
+    losses = torch.linspace(3, 1, 9, dtype=torch.float64).exp().numpy()
+    assert "it is one step ahead" in list(relate(losses[1:], {"a": losses[:-1]}))
+
+
+def test_the_matrix_says_what_accuracy_alone_would_have_passed():
+    clean = {"scratch": [0.81, 0.82, 0.83], "first example": [0.97, 0.98], "rung": None}
+    rows = [
+        judged({"name": name, "rung": "loss", "excess": 5.0, "accuracies": accuracies}, clean)
+        for name, accuracies in (
+            ("softmax twice", [0.71, 0.72]),
+            ("not renormalised", [0.81, 0.822]),
+            ("epsilon added", [float("nan"), 0.8]),
+        )
+    ]
+    assert [row["silent"] for row in rows] == [False, True, False]
+    assert [row["caught"] for row in rows] == [True] * 3
+    assert rows[2]["change"] is None
+    lines = table({"traps": rows, "clean": clean}).splitlines()
+    assert lines[1].split() == ["softmax", "twice", "loss", "5", "-0.1000", "yes"]
+    assert "1 of 3 would have passed by accuracy alone" in lines
+
+
+def test_planting_leaves_the_port_as_it_was():
+    before = Port().training.one_training_step
+    for trap in CATALOGUE:
+        with trap.plant():
+            pass
+    assert Port().training.one_training_step is before
