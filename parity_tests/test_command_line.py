@@ -99,9 +99,34 @@ def test_an_output_that_cannot_be_written_is_refused_before_training(command, op
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_file_that_would_be_written_over_another_one_is_refused(command, wing, tmp_path):
+    weights = tmp_path / "w.safetensors"
+    wing.save_weights(wing.mnist_model(), weights)
+    content = weights.read_bytes()
+    for arguments in (
+        ("train", "--initial-weights", weights, "--log", weights),
+        ("train", "--save-weights", tmp_path / "new", "--log", tmp_path / "new"),
+        ("evaluate", "--weights", weights, "--predictions", weights),
+    ):
+        status, out, err = command(*arguments)
+        assert (status, out) == (2, "")
+        assert "is named twice: expected a file of its own" in err
+    assert weights.read_bytes() == content
+    assert [path.name for path in tmp_path.iterdir()] == ["w.safetensors"]
+
+
+def test_a_name_too_long_is_refused_before_training(command, tmp_path):
+    status, out, err = command("train", "--save-weights", tmp_path / ("x" * 250))
+    assert (status, out) == (2, "")
+    assert "cannot be written" in err
+    assert "File name too long" in err
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
+        (lambda w: w["layers.1.b"].fill(np.nan), "holds a number in layers.1.b that is not finite"),
+        (lambda w: w.update({"layers.1.b": w["layers.1.b"].astype("float16")}), "as F16 of shape"),
         (lambda w: w.pop("layers.0.b"), "lacks layers.0.b"),
         (lambda w: w.update(extra=w["layers.0.b"]), "also holds extra"),
         (lambda w: w.update({"layers.0.W": w["layers.0.W"].T.copy()}), "shape (512, 784)"),

@@ -73,6 +73,11 @@ def test_losses_reach_the_callback_as_floats_that_fall(wing, tiny):
         (lambda x, y: (x, y[:-1], {}), "30 images but 29 labels"),
         (lambda x, y: (x, y + 1, {}), "a label is 4: expected classes from 0 to 3"),
         (lambda x, y: (x, y - 1, {}), "a label is -1: expected classes from 0 to 3"),
+        (lambda x, y: (x, y[:, None], {}), r"int64 of shape \(30, 1\): expected one integer"),
+        (lambda x, y: (x, y + 0.5, {}), r"float64 of shape \(30,\): expected one integer"),
+        (lambda x, y: (x.reshape(30, 2, 3), y, {}), r"shape \(30, 2, 3\): expected .*\(30, 6\)"),
+        (lambda x, y: (x[:, :5], y, {}), r"shape \(30, 5\): expected .*\(30, 6\)"),
+        (lambda x, y: (x.astype("float64"), y, {}), "float64 of shape .*: expected .*float32"),
         (lambda x, y: (x, y, {"epochs": 0}), "epochs is 0: expected at least 1"),
         (lambda x, y: (x, y, {"batch_size": 0}), "batch_size is 0: expected at least 1"),
     ],
@@ -98,6 +103,8 @@ def test_evaluate_refuses_what_is_empty_or_of_different_lengths(wing, tiny):
         wing.evaluate(model, images[:0], labels[:0])
     with pytest.raises(ValueError, match="30 images but 1 labels"):
         wing.evaluate(model, images, labels[:1])
+    with pytest.raises(ValueError, match="expected one integer for each image"):
+        wing.evaluate(model, images, labels[:, None])  # which would broadcast
 
 
 def test_an_optimizer_refuses_the_weights_of_another_model(wing):
