@@ -1,5 +1,7 @@
 """The catalogue: each trap fails on its rung, is explained by its name, and leaves no trace."""
 
+from contextlib import ExitStack
+
 import pytest
 import torch
 
@@ -33,10 +35,9 @@ def dtype_of(trap):
 
 def explained(traps, mnist, dtype):
     """Returns the findings about a port in which some traps are planted."""
-    plants = [trap.plant() for trap in traps]
-    for plant in plants:
-        plant.__enter__()
-    try:
+    with ExitStack() as stack:
+        for trap in traps:
+            stack.enter_context(trap.plant())
         of_data = any(trap.rung == "data" for trap in traps)
         loaded = Port(dtype=dtype).data() if of_data else mnist
 
@@ -46,9 +47,6 @@ def explained(traps, mnist, dtype):
             return port
 
         return explain(make_port, mnist, dtype)
-    finally:
-        for plant in reversed(plants):
-            plant.__exit__(None, None, None)
 
 
 def test_the_catalogue_has_thirty_traps_or_more_on_every_rung_each_with_its_own_name():

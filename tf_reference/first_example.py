@@ -3,6 +3,7 @@
 import math
 import os
 import tempfile
+import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeAlias
@@ -176,6 +177,7 @@ def load_model(path: str | os.PathLike) -> Sequential:
             model = mnist_model()
             model.load_weights(path)
     except (KeyError, OSError, ValueError) as error:
-        reason = str(error).split("\n")[0]
+        whole = zipfile.is_zipfile(path) or not path.name.endswith(".keras")
+        reason = str(error).split("\n")[0] if whole else "it is no whole zip file"
         raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
     return model

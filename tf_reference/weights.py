@@ -72,7 +72,8 @@ def load_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
 
     expected = named_weights(model)
     if missing := sorted(expected.keys() - described.keys()):
-        raise ValueError(f"{path} lacks {', '.join(missing)}: expected {', '.join(expected)}")
+        held = ", ".join(described) or "nothing"
+        raise ValueError(f"{path} lacks {', '.join(missing)}: it holds {held}")
     if extra := sorted(described.keys() - expected.keys()):
         raise ValueError(f"{path} also holds {', '.join(extra)}: expected {', '.join(expected)}")
     for name, weight in expected.items():

@@ -221,27 +221,29 @@ def explain(
         if right.raised:
             findings.append(Finding(rung, (), math.inf, math.inf, right.place, raised=True))
             break
-        found: dict[tuple[Trap, ...], Residual] = {}
+        # By the mistakes: whether more than rounding is left over, and how much.
+        found: dict[tuple[Trap, ...], tuple[bool, float]] = {}
         # On this rung, or on one before it that the port cannot be judged on.
         passed = [other for other in LADDER[: LADDER.index(rung)] if other not in only]
         candidates = [trap for trap in CATALOGUE if trap.oracle and trap.rung in (rung, *passed)]
         # Of two mistakes in one step either may come first.
         for hypotheses in (combinations(candidates, 1), permutations(candidates, 2)):
             for traps in hypotheses:
-                best = min((other.residual for other in found.values()), default=math.inf)
-                found[traps] = measure(rung, (*made, *traps), best)
-            if not all(other.place for other in found.values()):
+                best = min((left for _, left in found.values()), default=math.inf)
+                measured = measure(rung, (*made, *traps), best)
+                found[traps] = bool(measured.place), measured.residual
+            if not all(differs for differs, _ in found.values()):
                 break
-        ranked = sorted(found, key=lambda traps: (bool(found[traps].place), found[traps].residual))
-        traps = ranked[0] if ranked and not found[ranked[0]].place else ()
-        others = [found[other].residual for other in ranked if set(other) != set(traps)]
+        ranked = sorted(found, key=lambda traps: found[traps])
+        traps = ranked[0] if ranked and not found[ranked[0]][0] else ()
+        others = [found[other][1] for other in ranked if set(other) != set(traps)]
         next_best = min([right.residual, *others])
         if not traps:
             assert right.judged is not None, "it has a place, and raised nothing"
             relations = tuple(relate(right.judged, right.truths))
             findings.append(Finding(rung, (), math.nan, next_best, right.place, relations))
             break
-        findings.append(Finding(rung, traps, found[traps].residual, next_best, right.place))
+        findings.append(Finding(rung, traps, found[traps][1], next_best, right.place))
         made += traps
     return findings
 
