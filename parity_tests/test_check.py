@@ -190,7 +190,7 @@ STEP = "    average_loss = loss_of"
 @pytest.mark.parametrize(
     ("source", "status", "message"),
     [
-        ("while True: pass", 2, "did not come back from being imported within 10 s"),
+        ("while True: pass", 2, "did not come back from its import within 10 s"),
         (
             BOOK.replace(STEP, "    while True: pass\n" + STEP),
             1,
@@ -199,7 +199,7 @@ STEP = "    average_loss = loss_of"
         ("raise RuntimeError('no luck')", 2, "RuntimeError: no luck (line 1)"),
         (BOOK.replace(STEP, "    raise KeyError('x')\n" + STEP), 1, "KeyError: 'x' (line 43)"),
         ("def f(:", 2, "SyntaxError: invalid syntax"),
-        ("import sys; sys.exit(3)", 2, "ended its process in being imported, with exit status 3"),
+        ("import sys; sys.exit(3)", 2, "ended its process in its import, with exit status 3"),
         (
             BOOK.replace(STEP, "    import os; os._exit(4)\n" + STEP),
             1,

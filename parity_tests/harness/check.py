@@ -63,11 +63,13 @@ def check(
         raise FileNotFoundError(f"there is no {port}: expected a Python file with a port in it")
     if not limit > 0:
         raise ValueError(f"--limit is {limit}: expected a number of seconds above 0")
-    reference: Any = Replay(trace) if trace else Reference(dtype=dtype, folder=data)
-    mnist = Port(dtype=reference.dtype, folder=data).data()
+    replay = Replay(trace) if trace else None
+    dtype = replay.dtype if replay else dtype
     with ExitStack() as stack:
-        options = reference.dtype, device, data, limit
+        options = dtype, device, data, limit
         guests = [stack.enter_context(closing(Guest(port, *options))) for _ in range(2)]
+        reference: Any = replay or Reference(dtype=dtype, folder=data)
+        mnist = Port(dtype=dtype, folder=data).data()
         turn = cycle(guests)
 
         def make_port() -> Any:
@@ -75,7 +77,7 @@ def check(
 
         if judge(reference, make_port, guests[0].abilities, mnist):
             able = [rung for rung, need in NEEDS.items() if need in (None, *guests[0].abilities)]
-            for finding in explain(make_port, mnist, reference.dtype, able):
+            for finding in explain(make_port, mnist, dtype, able):
                 print(f"-> {finding}")
             raise Failed(f"{port} is not the same training as the reference")
     print(f"{port} is the same training as the reference, as far as it was judged")

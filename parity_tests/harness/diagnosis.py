@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import combinations, permutations
+from itertools import permutations
 from typing import Any
 
 import numpy as np
@@ -30,6 +30,10 @@ class WorseError(Exception):
 
 ROUNDING = {"float32": 5e-4, "float64": 1e-9}
 """What rounding may leave over where numbers are summed, as RMSprop amplifies it."""
+
+
+CLOSEST = 8
+"""Hypotheses that are tried in pairs: those that alone leave the least."""
 
 
 @dataclass
@@ -76,7 +80,7 @@ class Residual(Judge):
             self.truths = {tensor: truth}
         elif self.place.startswith(moment):
             self.truths.setdefault(tensor, truth)
-        if residual > max(rounding, self.limit):
+        if residual > rounding and residual >= self.limit:
             raise WorseError
 
 
@@ -227,8 +231,10 @@ def explain(
         passed = [other for other in LADDER[: LADDER.index(rung)] if other not in only]
         candidates = [trap for trap in CATALOGUE if trap.oracle and trap.rung in (rung, *passed)]
         # Of two mistakes in one step either may come first.
-        for hypotheses in (combinations(candidates, 1), permutations(candidates, 2)):
-            for traps in hypotheses:
+        for size in (1, 2):
+            if size == 2:  # of those that alone came closest
+                candidates = sorted(candidates, key=lambda trap: found[(trap,)])[:CLOSEST]
+            for traps in permutations(candidates, size):
                 best = min((left for _, left in found.values()), default=math.inf)
                 measured = measure(rung, (*made, *traps), best)
                 found[traps] = bool(measured.place), measured.residual

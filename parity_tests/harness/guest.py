@@ -116,7 +116,7 @@ class Guest:
     def _ask_with(
         self, options: Mapping[str, Any], method: str, arrays: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        what = {"reset": "being imported"}.get(method, method)
+        what = {"reset": "its import"}.get(method, method)
         try:
             self._connection.send_bytes(encode({"method": method, **options}, arrays))
             if not self._connection.poll(self.limit):

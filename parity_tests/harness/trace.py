@@ -10,7 +10,7 @@ import hashlib
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import safetensors.numpy
@@ -117,7 +117,7 @@ class Replay:
                 f"{answers} is truncated or altered ({len(content):,} bytes, SHA-256 {found}, "
                 f"expected {trace['sha256']}): record it again"
             )
-        self.dtype: str = trace["dtype"]
+        self.dtype: Literal["float32", "float64"] = trace["dtype"]
         self.versions: dict[str, str] = trace["versions"]
         self.rung = ""
         self._arrays = safetensors.numpy.load(content)
