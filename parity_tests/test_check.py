@@ -85,36 +85,6 @@ def training_step(model, images, labels):
     return loss.item()
 """
 
-BACKWARD = BOOK.replace(
-    """    gradients = torch.autograd.grad(average_loss, model.weights)
-    update_weights(gradients, model.weights)
-""",
-    """    for w in model.weights:
-        w.grad = None
-    average_loss.backward()
-    update_weights([w.grad for w in model.weights], model.weights)
-""",
-)
-
-BY_HAND = MODULE.replace("optimizer.step()", "step_by_hand(model)").replace(
-    "def training_step",
-    """@torch.no_grad()
-def step_by_hand(model):
-    for w in model.parameters():
-        w -= w.grad * 1e-3
-
-def training_step""",
-)
-
-LOGITS = MODULE.split("    p = torch.softmax")[0] + (
-    """    loss = nn.functional.cross_entropy(model(images), labels)
-    optimizer.zero_grad()
-    loss.backward()
-    optimizer.step()
-    return loss
-"""
-)
-
 
 @pytest.fixture
 def check(data, tmp_path, monkeypatch, capfd):
@@ -135,7 +105,7 @@ def check(data, tmp_path, monkeypatch, capfd):
     return check
 
 
-@pytest.mark.parametrize("source", [BOOK, MODULE, BACKWARD, BY_HAND])
+@pytest.mark.parametrize("source", [BOOK, MODULE])
 def test_a_right_port_passes_however_it_takes_its_gradients(check, source):
     status, out, _ = check(source)
     assert "FAIL" not in out
@@ -152,21 +122,8 @@ def test_a_right_port_passes_in_float32(check):
     ("source", "rung", "name"),
     [
         (BOOK.replace("+ self.b", "+ 0 * self.b"), "layer outputs", "no bias"),
-        (BOOK.replace("torch.log(clipped)", "predictions"), "gradients", "softmax twice"),
-        (
-            BOOK.replace("labels)\n\ndef update", 'labels, reduction="sum")\n\ndef update'),
-            "gradients",
-            "summed loss",
-        ),
         (BOOK.replace("g * 1e-3", "g * 1e-2"), "one update", "rate of 1e-2"),
         (MODULE.replace("    optimizer.zero_grad()\n", ""), "gradients", "zero_grad forgotten"),
-        (MODULE.replace("lr=1e-3", "lr=1e-3, momentum=0.9"), "trajectory", "momentum"),
-        (LOGITS, "gradients", "nothing clipped"),
-        (
-            BOOK.replace("range(0, len(images), batch_size)", "range(0, len(images) - 99, 100)"),
-            "trajectory",
-            "last batch dropped",
-        ),
     ],
 )
 def test_a_wrong_port_fails_and_its_mistake_is_named(check, source, rung, name):
@@ -197,27 +154,11 @@ STEP = "    average_loss = loss_of"
             "did not come back from gradients",
         ),
         ("raise RuntimeError('no luck')", 2, "RuntimeError: no luck (line 1)"),
-        (BOOK.replace(STEP, "    raise KeyError('x')\n" + STEP), 1, "KeyError: 'x' (line 43)"),
         ("def f(:", 2, "SyntaxError: invalid syntax"),
         ("import sys; sys.exit(3)", 2, "ended its process in its import, with exit status 3"),
-        (
-            BOOK.replace(STEP, "    import os; os._exit(4)\n" + STEP),
-            1,
-            "ended its process in gradients, with exit status 4",
-        ),
         ("import torch", 2, "there is no function one_training_step or training_step"),
         ("def one_training_step(): pass", 2, "there is no model: expected NaiveDense"),
         (MODULE.replace("512", "511"), 2, "layers.0.W has shape (511, 784): expected (784, 512)"),
-        (
-            MODULE.replace("return loss.item()", "return None"),
-            1,
-            "training_step returned NoneType: expected the average loss",
-        ),
-        (
-            MODULE.replace("return loss.item()", "return loss * float('nan')"),
-            1,
-            "a number that is not finite is equal to none",
-        ),
     ],
 )
 def test_what_cannot_answer_gets_a_readable_verdict(check, source, status, message):
