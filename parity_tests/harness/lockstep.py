@@ -144,9 +144,8 @@ def layer_outputs(
                 outputs = [{name: one.layer_output(index, inputs)} for one in trio]
                 three_ways(judge, "layer outputs", "layer output", *outputs, step=step)
                 inputs = outputs[1][name].astype(images.dtype)
-            labels: dict[str, Any] = {
-                one.name: one.predict(images[:size]) for one in (port, reference)
-            }
+            labels: dict[str, Any] = {"port": port.predict(images[:size])}
+            labels["reference"] = reference.predict(images[:size])
             judge("layer outputs", "labels", "predicted", step=step, **labels)
 
 
