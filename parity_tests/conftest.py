@@ -66,23 +66,32 @@ def tiny(wing: ModuleType) -> tuple:
 
 
 @pytest.fixture
+def status_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
+    """Runs the `main` of a command line with some arguments; returns its exit status."""
+
+    def run(main: Callable[[], None], *arguments: object) -> object:
+        monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
+        try:
+            main()
+        except SystemExit as end:
+            return end.code
+        return 0
+
+    return run
+
+
+@pytest.fixture
 def command(
     wing: ModuleType,
     data: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    status_of: Callable[..., object],
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[object, str, str]]:
     """Runs a command line of each package; returns its exit status, output and errors."""
     main = importlib.import_module(f"{wing.__name__}.__main__").main
 
     def run(*arguments: object, data: Path = data) -> tuple[object, str, str]:
-        argv = [wing.__name__, *map(str, arguments), "--data", str(data)]
-        monkeypatch.setattr(sys, "argv", argv)
-        status: object = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
+        status = status_of(main, *arguments, "--data", data)
         return status, *capsys.readouterr()
 
     return run

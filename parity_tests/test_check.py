@@ -87,19 +87,13 @@ def training_step(model, images, labels):
 
 
 @pytest.fixture
-def check(data, tmp_path, monkeypatch, capfd):
+def check(data, tmp_path, status_of, capfd):
     """Writes a port to a file and checks it; returns exit status, output and errors."""
 
     def check(source, *options):
         path = tmp_path / "port.py"
         path.write_text(source)
-        argv = ["parity_tests", "check", str(path), "--data", str(data), *options]
-        monkeypatch.setattr(sys, "argv", argv)
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
+        status = status_of(main, "check", path, "--data", data, *options)
         return status, *capfd.readouterr()
 
     return check
@@ -168,12 +162,9 @@ def test_what_cannot_answer_gets_a_readable_verdict(check, source, status, messa
     assert "Traceback" not in out + err
 
 
-def test_a_file_that_is_not_there_and_a_limit_of_0_are_refused(check, tmp_path, monkeypatch):
+def test_a_file_that_is_not_there_and_a_limit_of_0_are_refused(check, tmp_path, status_of):
     assert check(BOOK, "--limit", "0")[0] == 2
-    monkeypatch.setattr(sys, "argv", ["parity_tests", "check", str(tmp_path / "no.py")])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert end.value.code == 2
+    assert status_of(main, "check", tmp_path / "no.py") == 2
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,5 @@
 """The first example's model from Keras to PyTorch and back, by command, verified first."""
 
-import sys
-
 import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
@@ -20,15 +18,9 @@ def restore_the_default_dtype():
 
 
 @pytest.fixture
-def convert(data, monkeypatch, capsys):
+def convert(data, status_of, capsys):
     def convert(source, target):
-        argv = ["parity_tests", "convert", str(source), str(target), "--data", str(data)]
-        monkeypatch.setattr(sys, "argv", argv)
-        status = 0
-        try:
-            main()
-        except SystemExit as end:
-            status = end.code
+        status = status_of(main, "convert", source, target, "--data", data)
         return status, *capsys.readouterr()
 
     return convert

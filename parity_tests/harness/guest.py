@@ -65,8 +65,8 @@ class Guest:
         limit: Seconds within which each call must be answered.
 
     Attributes:
-        abilities: What the file has beyond a model and a step: "data", "layers", "update"
-            and "fit".
+        abilities: What the file has beyond a model and a step: "load_mnist", "layers to call",
+            "update_weights" and "fit".
         fit: Runs their `fit`, and returns what their step returned; None if they have none.
 
     Raises:
@@ -244,14 +244,9 @@ class _Host:
                 found = tuple(tensor.shape)
                 raise Unusable(f"{name} has shape {found}: expected {shape} or its transpose")
             tensor.data = tensor.data.to(self.device, self.dtype)
-        abilities = {
-            "data": "load_mnist",
-            "update": "update_weights",
-            "fit": "fit",
-        }
-        able = [ability for ability, name in abilities.items() if hasattr(module, name)]
+        able = [name for name in ("load_mnist", "update_weights", "fit") if hasattr(module, name)]
         if all(callable(layer) for layer in getattr(self.model, "layers", [None])):
-            able.append("layers")
+            able.append("layers to call")
         return {"abilities": able}, {}
 
     def _model(self, module: ModuleType) -> Any:

@@ -135,7 +135,7 @@ class Replay:
     def start(self, rung: str) -> None:
         """Begins a rung: its first question comes next."""
         self.rung = rung
-        self._left = iter(self._calls[rung])
+        self._left = iter(self._calls.get(rung, []))
 
     def _replaying(self, method: str) -> Callable:
         def asked(*arguments: Any) -> Any:
