@@ -66,14 +66,14 @@ def test_a_trap_fails_first_on_its_rung(sets, name):
     dtype = dtype_of(trap)
     divergence = caught(trap, sets(dtype), dtype)
     assert divergence is not None
-    assert (divergence.rung, divergence.excess > 1) == (trap.rung, True)
+    assert (divergence.rung, divergence.excess > 1) == (trap.rung, True), str(divergence)
 
 
 @pytest.mark.parametrize("name", [name for name, trap in TRAPS.items() if trap.oracle])
 def test_a_trap_is_named_first_by_its_numbers(sets, name):
     trap = TRAPS[name]
     findings = explained([trap], sets(dtype_of(trap)), dtype_of(trap))
-    assert findings[0].traps == (trap,)
+    assert findings[0].traps == (trap,), str(findings[0])
     assert findings[0].residual < findings[0].next_best / 10
     assert f"explained by: {name} ({trap.mistake}); residual" in str(findings[0])
 

@@ -22,7 +22,8 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # TensorFloat-32 has 10 bits, not 23
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
-    torch.set_default_device(device)
+    # Naming the CPU would send every call of torch through Python once more.
+    torch.set_default_device(None if device == "cpu" else device)
 
 
 def use_dtype(dtype: Literal["float32", "float64"]) -> None:

@@ -62,10 +62,7 @@ class Implementation(Protocol):
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
-        """Trains in the order of the data set; returns the average loss of each batch.
-
-        None in the place of this method says that the implementation has no loop.
-        """
+        """Trains in the order of the data set; returns the average loss of each batch."""
 
     def fit_first_example(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int

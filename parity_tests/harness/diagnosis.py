@@ -24,8 +24,8 @@ from parity_tests.harness.trace import digest
 from parity_tests.harness.traps import CATALOGUE, Trap
 
 
-class WorseError(Exception):
-    """A hypothesis left over more than the best one before it."""
+class DiffersError(Exception):
+    """A hypothesis has left something over: it is not the explanation."""
 
 
 ROUNDING = {"float32": 5e-4, "float64": 1e-9}
@@ -38,19 +38,20 @@ CLOSEST = 8
 
 @dataclass
 class Residual(Judge):
-    """A judge that measures what is left over, and stops only once that is above a limit.
+    """A judge that measures what is left over.
 
     Attributes:
-        limit: Beyond rounding, the largest residual that is of interest.
-        residual: The largest difference over the largest number of a tensor so far; infinite
-            where shapes differ, or dtypes on the rung "data".
+        whole: Whether to go on where a tensor differs by more than rounding.
+        residual: The largest difference over the largest number of a tensor, up to the first
+            tensor that differs by more than rounding; infinite where shapes differ, or dtypes
+            on the rung "data".
         place: The first tensor that differed by more than rounding, and when.
         judged: This tensor.
         truths: What the tensors of that moment should be, by name; this one first.
         raised: Whether the port raised an error before any tensor differed.
     """
 
-    limit: float = math.inf
+    whole: bool = False
     residual: float = 0.0
     place: str = ""
     judged: np.ndarray | None = None
@@ -74,14 +75,15 @@ class Residual(Judge):
             residual = _relative(judged, truth, scale)
         else:
             residual = float(np.mean(judged != truth))
-        self.residual = max(self.residual, residual)
+        if not self.place:
+            self.residual = max(self.residual, residual)
         if residual > rounding and not self.place:
             self.place, self.judged = f"{moment}, {tensor}", judged
             self.truths = {tensor: truth}
         elif self.place.startswith(moment):
             self.truths.setdefault(tensor, truth)
-        if residual > rounding and residual >= self.limit:
-            raise WorseError
+        if residual > rounding and not self.whole:
+            raise DiffersError
 
 
 def _relative(judged: np.ndarray, truth: np.ndarray, scale: Any) -> float:
@@ -114,11 +116,9 @@ class Remembered:
         self._key = ""
 
     def __getattr__(self, method: str) -> Any:
-        """Returns a method of the port, or None where the port has none of this name."""
+        """Returns an attribute of the port, or a method that remembers."""
         if method in ("name", "dtype"):
             return getattr(self._made(), method)
-        if method == "fit" and self._made().fit is None:
-            return None
         return partial(self._ask, method)
 
     def _made(self) -> Implementation:
@@ -146,7 +146,7 @@ class Finding:
         rung: Of the ladder.
         traps: Whose mistakes, made together, explain it; none if it stays unexplained.
         residual: Left over with these mistakes made.
-        next_best: What the best other hypothesis leaves over.
+        next_best: What the best other hypothesis leaves over where it first differs.
         place: The first tensor that diverged, and when.
         relations: Simple ones between it and what it should be.
         raised: Whether the port raised an error, which `place` then names.
@@ -194,8 +194,8 @@ def explain(
     images, labels = mnist["training images"], mnist["training labels"]
     answers: dict[str, Any] = {}
 
-    def measure(rung: str, mistakes: tuple[Trap, ...], limit: float = math.inf) -> Residual:
-        residual = Residual(limit=limit)
+    def measure(rung: str, mistakes: tuple[Trap, ...], whole: bool = False) -> Residual:
+        residual = Residual(whole=whole)
         classes = tuple(trap.oracle for trap in mistakes if trap.oracle)
         kind: type[Oracle] = type("Hypothesis", (*classes, Oracle), {})
 
@@ -208,7 +208,7 @@ def explain(
             return Remembered(make_port, answers)
 
         judged = rungs(residual, make_hypothesis, make_remembered, images, labels, kind)[rung]
-        with np.errstate(all="ignore"), suppress(WorseError):
+        with np.errstate(all="ignore"), suppress(DiffersError):
             try:
                 judged()
             except PORT_ERRORS as error:
@@ -219,7 +219,7 @@ def explain(
     made: tuple[Trap, ...] = ()
     findings = []
     for rung in only:
-        right = measure(rung, made)
+        right = measure(rung, made, whole=True)
         if not right.place:
             continue
         if right.raised:
@@ -235,8 +235,7 @@ def explain(
             if size == 2:  # of those that alone came closest
                 candidates = sorted(candidates, key=lambda trap: found[(trap,)])[:CLOSEST]
             for traps in permutations(candidates, size):
-                best = min((left for _, left in found.values()), default=math.inf)
-                measured = measure(rung, (*made, *traps), best)
+                measured = measure(rung, (*made, *traps))
                 found[traps] = bool(measured.place), measured.residual
             if not all(differs for differs, _ in found.values()):
                 break

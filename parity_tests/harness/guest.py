@@ -62,12 +62,11 @@ class Guest:
         dtype: Of the weights and the images that it is given.
         device: Where its tensors lie.
         folder: Holds MNIST in MNIST/raw.
-        limit: Seconds within which each call must be answered.
+        limit: Seconds within which each call must be answered, and each epoch of `fit`.
 
     Attributes:
-        abilities: What the file has beyond a model and a step: "load_mnist", "layers to call",
-            "update_weights" and "fit".
-        fit: Runs their `fit`, and returns what their step returned; None if they have none.
+        abilities: What the file has beyond a model and a step: "load_mnist", "layers to call"
+            and "update_weights".
 
     Raises:
         Unusable: If the file cannot be run, lacks names, or its weights have other shapes.
@@ -102,7 +101,6 @@ class Guest:
     def reset(self) -> "Guest":
         """Runs the file anew, so that nothing is left of earlier calls."""
         self.abilities = self._ask("reset")[0]["abilities"]
-        self.fit = self._fit if "fit" in self.abilities else None
         return self
 
     def close(self) -> None:
@@ -117,12 +115,13 @@ class Guest:
         self, options: Mapping[str, Any], method: str, arrays: Mapping[str, np.ndarray]
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         what = {"reset": "its import"}.get(method, method)
+        limit = self.limit * options.get("epochs", 1)
         try:
             self._connection.send_bytes(encode({"method": method, **options}, arrays))
-            if not self._connection.poll(self.limit):
+            if not self._connection.poll(limit):
                 self.close()
                 raise GuestGone(
-                    f"{self.path} did not come back from {what} within {self.limit:g} s: "
+                    f"{self.path} did not come back from {what} within {limit:g} s: "
                     "does it loop for ever?"
                 )
             answer, found = decode(self._connection.recv_bytes())
@@ -170,15 +169,20 @@ class Guest:
         """Applies their `update_weights` to the weights."""
         self._ask("update", **gradients)
 
-    def _fit(
+    def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
+        """Runs their `fit`, or their step batch by batch; returns what their step returned."""
         options = {"epochs": epochs, "batch_size": batch_size}
         return self._ask_with(options, "fit", {"images": images, "labels": labels})[1]["losses"]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Returns the class of the largest output of their model for each image."""
         return self._ask("predict", images=images)[1]["labels"]
+
+    def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """Returns the fraction of the images whose label is predicted: a float64 scalar."""
+        return np.mean(self.predict(images) == labels)
 
 
 def serve(
@@ -244,7 +248,7 @@ class _Host:
                 found = tuple(tensor.shape)
                 raise Unusable(f"{name} has shape {found}: expected {shape} or its transpose")
             tensor.data = tensor.data.to(self.device, self.dtype)
-        able = [name for name in ("load_mnist", "update_weights", "fit") if hasattr(module, name)]
+        able = [name for name in ("load_mnist", "update_weights") if hasattr(module, name)]
         if all(callable(layer) for layer in getattr(self.model, "layers", [None])):
             able.append("layers to call")
         return {"abilities": able}, {}
@@ -331,6 +335,7 @@ class _Host:
         try:
             step = getattr(self.module, self.step_name)
             loss = step(self.model, self._input(arrays["images"]), self._input(arrays["labels"]))
+            loss = self._loss(loss)
         finally:
             for handle in handles:
                 handle.remove()
@@ -342,12 +347,15 @@ class _Host:
                 gradients.append(w.grad)
             else:
                 gradients.append(seen[index])
-        if isinstance(loss, float):
-            loss = np.array(loss, arrays["images"].dtype)
-        if not isinstance(loss, self.torch.Tensor | np.ndarray | np.generic):
-            kind = type(loss).__name__
+        return {}, {"loss": loss, **self._named(gradients)}
+
+    def _loss(self, returned: Any) -> np.ndarray:
+        if isinstance(returned, float):  # which has lost its dtype
+            returned = self.torch.tensor(returned, dtype=self.dtype)
+        if not isinstance(returned, self.torch.Tensor | np.ndarray | np.generic):
+            kind = type(returned).__name__
             raise TypeError(f"{self.step_name} returned {kind}: expected the average loss")
-        return {}, {"loss": self._to_numpy(loss), **self._named(gradients)}
+        return self._to_numpy(returned)
 
     def gradients(self, arrays: dict) -> tuple[dict, dict]:
         before = [tensor.detach().clone() for tensor in self.tensors]
@@ -372,15 +380,24 @@ class _Host:
 
         def step(*arguments: Any, **options: Any) -> Any:
             loss = right(*arguments, **options)
-            losses.append(self._to_numpy(loss))
+            losses.append(self._loss(loss))
             return loss
 
+        def loop(model: Any, images: Any, labels: Any, epochs: int, batch_size: int) -> None:
+            for _ in range(epochs):
+                for start in range(0, len(images), batch_size):
+                    batch = slice(start, start + batch_size)
+                    step(model, images[batch], labels[batch])
+
+        fit = getattr(self.module, "fit", loop)
+        images, labels = self._input(arrays["images"]), self._input(arrays["labels"])
         setattr(self.module, self.step_name, step)
         try:
-            images, labels = self._input(arrays["images"]), self._input(arrays["labels"])
-            self.module.fit(self.model, images, labels, epochs, batch_size)
+            fit(self.model, images, labels, epochs, batch_size)
         finally:
             setattr(self.module, self.step_name, right)
+        if not losses:
+            raise LookupError(f"fit never called {self.step_name}: its losses cannot be seen")
         return {}, {"losses": np.array(losses)}
 
     def predict(self, arrays: dict) -> tuple[dict, dict]:

@@ -355,17 +355,24 @@ def fit(
     images: np.ndarray,
     labels: np.ndarray,
     make_oracle: MakeOracle = Oracle,
-) -> None:
-    """Judges a run of each implementation's own loop: two epochs in batches of 100.
+    epochs: int = 2,
+    batch_size: int = 100,
+) -> Oracle:
+    """Judges a run of each implementation's own loop.
 
     Args:
         judge: Compares the losses of all batches, and the weights at the end.
-        rung: "trajectory", or "first example" for that model and its loop.
+        rung: "trajectory" or "ten epochs", or "first example" for that model and its loop.
         reference: Trained from the weights of seed 0.
         port: Likewise.
         images: Shape (samples, 784), in the dtype of the implementations.
         labels: Shape (samples,), int64.
         make_oracle: Given a dtype, returns the third computation.
+        epochs: Passes over the data set.
+        batch_size: The last batch of an epoch holds what is left over.
+
+    Returns:
+        The oracle, trained.
     """
     trio = (port, reference, make_oracle(reference.dtype))
     weights = initial_weights(0, dtype=reference.dtype)
@@ -377,12 +384,36 @@ def fit(
     for one in trio:
         one.load_weights(weights)
         loop = one.fit_first_example if rung == "first example" else one.fit
-        losses.append({"of each batch": loop(images, labels, 2, 100)})
+        losses.append({"of each batch": loop(images, labels, epochs, batch_size)})
     step = "the end of fit"
     three_ways(judge, rung, "loss", *losses, step=step, scales={"of each batch": 1.0})
     scales = {name: 1e-3 * scale for name, scale in trio[2].scales.items()}
     found = [one.weights() for one in trio]
     three_ways(judge, rung, "weights", *found, step=step, scales=scales)
+    return trio[2]
+
+
+def whole_training(
+    judge: Judge,
+    reference: Implementation,
+    port: Implementation,
+    mnist: Mapping[str, np.ndarray],
+    epochs: int,
+) -> None:
+    """Judges a training on MNIST by each implementation's own loop, and what it predicts.
+
+    Args:
+        judge: Compares the losses of all batches of 128, the weights at the end, all labels.
+        reference: Trained from the weights of seed 0.
+        port: Likewise.
+        mnist: Images and labels, by name, in the dtype of the implementations.
+        epochs: Passes over the training set.
+    """
+    training, test = (
+        (mnist[f"{which} images"], mnist[f"{which} labels"]) for which in ("training", "test")
+    )
+    oracle = fit(judge, "ten epochs", reference, port, *training, epochs=epochs, batch_size=128)
+    evaluation(judge, "ten epochs", reference, port, oracle, *test)
 
 
 def rungs(
@@ -424,8 +455,10 @@ def rungs(
             make_oracle=make_oracle,
         )
         reference, port = pair()
-        if port.fit is not None:
-            fit(judge, "trajectory", reference, port, images[:250], labels[:250], make_oracle)
+        fit(judge, "trajectory", reference, port, images[:250], labels[:250], make_oracle)
+
+    def first_example() -> None:
+        fit(judge, "first example", *pair(), images[:250], labels[:250], make_oracle)
 
     return {
         "data": lambda: data(judge, *pair()),
@@ -435,9 +468,7 @@ def rungs(
         "gradients": lambda: gradients(judge, *pair(), *batch, make_oracle),
         "one update": lambda: one_update(judge, *pair()),
         "trajectory": trajectory,
-        "first example": lambda: fit(
-            judge, "first example", *pair(), images[:250], labels[:250], make_oracle
-        ),
+        "first example": first_example,
     }
 
 

@@ -202,11 +202,13 @@ class Oracle:
 
     def dense_gradients(
         self, index: int, inputs: np.ndarray, dz: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Returns dW, db and the derivative with respect to the inputs of a layer."""
-        return *dense_gradient(inputs, dz), dense_input_gradient(
-            self._weights[f"layers.{index}.W"], dz
-        )
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the derivatives with respect to the kernel and the bias of a layer."""
+        return dense_gradient(inputs, dz)
+
+    def dense_input_gradient(self, index: int, dz: np.ndarray) -> np.ndarray:
+        """Returns the derivative with respect to the inputs of a layer."""
+        return dense_input_gradient(self._weights[f"layers.{index}.W"], dz)
 
     def activation(self, z: np.ndarray) -> np.ndarray:
         """Returns the output of a hidden layer."""
@@ -267,13 +269,14 @@ class Oracle:
         terms[np.arange(len(labels)), labels] += 1 / len(labels)
         gradients = {}
         for index in reversed(range(depth)):
-            W = self._weights[f"layers.{index}.W"]
-            dW, db, dx = self.dense_gradients(index, inputs[index], dz)
+            dW, db = self.dense_gradients(index, inputs[index], dz)
             gradients[f"layers.{index}.W"], gradients[f"layers.{index}.b"] = dW, db
             size = terms.sum(axis=0).max()
             self.scales[f"layers.{index}.b"] = size
             self.scales[f"layers.{index}.W"] = size * np.abs(inputs[index]).max()
             if index > 0:
+                W = self._weights[f"layers.{index}.W"]
+                dx = self.dense_input_gradient(index, dz)
                 dz = self.activation_gradient(pre[index - 1], dx)
                 terms = relu_gradient(pre[index - 1], dense_input_gradient(np.abs(W), terms))
         return np.asarray(losses @ shares), {name: gradients[name] for name in self._weights}

@@ -17,10 +17,10 @@ import safetensors.numpy
 
 from parity_tests.harness.adapters import Reference
 from parity_tests.harness.compare import Judge
-from parity_tests.harness.lockstep import rungs
+from parity_tests.harness.lockstep import rungs, whole_training
 
 FORMAT = 1
-RECORDED = ("layer outputs", "gradients", "one update", "trajectory")
+RECORDED = ("layer outputs", "gradients", "one update", "trajectory", "ten epochs")
 """The rungs of a recording. The data verify themselves, and no file brings initial weights."""
 
 ASKED = (
@@ -32,6 +32,7 @@ ASKED = (
     "update",
     "fit",
     "predict",
+    "accuracy",
 )
 
 
@@ -89,6 +90,7 @@ class Replay:
 
     Attributes:
         dtype: Of the reference.
+        epochs: Of the whole training.
         rung: The one that is being climbed.
 
     Raises:
@@ -118,7 +120,7 @@ class Replay:
                 f"expected {trace['sha256']}): record it again"
             )
         self.dtype: Literal["float32", "float64"] = trace["dtype"]
-        self.versions: dict[str, str] = trace["versions"]
+        self.epochs: int = trace["epochs"]
         self.rung = ""
         self._arrays = safetensors.numpy.load(content)
         self._calls = {
@@ -154,27 +156,30 @@ class Replay:
         return asked
 
 
-def write_trace(folder: Path, data: Path, dtype: str) -> None:
+def write_trace(folder: Path, data: Path, dtype: str, epochs: int) -> None:
     """Records the reference.
 
     Args:
         folder: The two files are written into it; it is made if need be.
         data: Holds MNIST in MNIST/raw.
         dtype: "float32" or "float64".
+        epochs: Of the whole training, at least 1.
     """
+    if epochs < 1:
+        raise ValueError(f"epochs is {epochs}: expected at least 1")
     from tf_reference import framework, weights
 
     reference = Reference(dtype=dtype, folder=data)
     mnist = reference.data()
     recorder: Any = Recorder(reference)
-    # The reference takes the part of the port as well: what is asked does not depend on it.
-    climbed = rungs(
-        Judge(),
-        lambda: recorder,
-        lambda: Reference(dtype=dtype, folder=data),
-        mnist["training images"],
-        mnist["training labels"],
-    )
+
+    def make_port() -> Reference:
+        """The reference takes the part of the port: what is asked does not depend on it."""
+        return Reference(dtype=dtype, folder=data)
+
+    images, labels = mnist["training images"], mnist["training labels"]
+    climbed = rungs(Judge(), lambda: recorder, make_port, images, labels)
+    climbed["ten epochs"] = lambda: whole_training(Judge(), recorder, make_port(), mnist, epochs)
     for recorder.rung in RECORDED:
         climbed[recorder.rung]()
     content = safetensors.numpy.save(recorder.arrays)
@@ -183,6 +188,7 @@ def write_trace(folder: Path, data: Path, dtype: str) -> None:
         "sha256": hashlib.sha256(content).hexdigest(),
         "versions": framework.versions(),
         "dtype": dtype,
+        "epochs": epochs,
         "calls": recorder.calls,
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -18,7 +18,7 @@ import torch
 from torch.nn import functional as F  # noqa: N812 (its usual name)
 
 from parity_tests.harness import oracle
-from parity_tests.harness.oracle import EPSILON, Oracle, RMSprop
+from parity_tests.harness.oracle import EPSILON, Oracle, RMSprop, Rule
 
 CALL = "torch_port.layers.NaiveDense.__call__"
 MODEL = "torch_port.layers.mnist_model"
@@ -171,30 +171,23 @@ def as_torch_draws(mnist_model: Callable) -> Callable:
 # Layers.
 
 
-class Layers(Oracle):
-    """Makes a mistake in the kernel or the bias before they are used."""
-
-    def kernel(self, W: np.ndarray) -> np.ndarray:
-        return W
+class Reshaped(Oracle):
+    def kernel(self, index: int) -> np.ndarray:
+        W = self._weights[f"layers.{index}.W"]
+        return W.reshape(W.shape[::-1]).T
 
     def dense(self, index: int, inputs: np.ndarray) -> np.ndarray:
-        right = self._weights[name := f"layers.{index}.W"]
-        self._weights[name] = self.kernel(right)
-        z = super().dense(index, inputs)
-        self._weights[name] = right
-        return z
-
-
-class Reshaped(Layers):
-    def kernel(self, W: np.ndarray) -> np.ndarray:
-        return W.reshape(W.shape[::-1]).T
+        x = np.asarray(inputs, np.float64)
+        return oracle.dense(x, self.kernel(index), self._weights[f"layers.{index}.b"])
 
     def dense_gradients(
         self, index: int, inputs: np.ndarray, dz: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        W = self._weights[f"layers.{index}.W"]
-        dW, db = oracle.dense_gradient(inputs, dz)
-        return dW.T.reshape(W.shape), db, oracle.dense_input_gradient(self.kernel(W), dz)
+    ) -> tuple[np.ndarray, np.ndarray]:
+        dW, db = super().dense_gradients(index, inputs, dz)
+        return dW.T.reshape(dW.shape), db
+
+    def dense_input_gradient(self, index: int, dz: np.ndarray) -> np.ndarray:
+        return oracle.dense_input_gradient(self.kernel(index), dz)
 
 
 def reshaped(call: Callable) -> Callable:
@@ -209,9 +202,9 @@ class NoBias(Oracle):
 
     def dense_gradients(
         self, index: int, inputs: np.ndarray, dz: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        dW, db, dx = super().dense_gradients(index, inputs, dz)
-        return dW, 0 * db, dx
+    ) -> tuple[np.ndarray, np.ndarray]:
+        dW, db = super().dense_gradients(index, inputs, dz)
+        return dW, 0 * db
 
 
 def no_bias(call: Callable) -> Callable:
@@ -231,21 +224,23 @@ def products(bits: int) -> tuple[Plant, type[Oracle]]:
     """Returns plant and oracle of products whose factors are rounded, of float32 only."""
 
     class Products(Oracle):
+        def factor(self, array: np.ndarray) -> np.ndarray:
+            of_float32 = self.dtype == "float32"
+            return np.asarray(rounded(array, bits) if of_float32 else array, np.float64)
+
         def dense(self, index: int, inputs: np.ndarray) -> np.ndarray:
             W, b = self._weights[f"layers.{index}.W"], self._weights[f"layers.{index}.b"]
-            factors = [np.asarray(factor, np.float64) for factor in (inputs, W)]
-            if self.dtype == "float32":
-                factors = [rounded(factor, bits).astype(np.float64) for factor in factors]
-            return factors[0] @ factors[1] + b
+            return oracle.dense(self.factor(inputs), self.factor(W), b)
 
         def dense_gradients(
             self, index: int, inputs: np.ndarray, dz: np.ndarray
-        ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        ) -> tuple[np.ndarray, np.ndarray]:
+            dW, _ = super().dense_gradients(index, self.factor(inputs), self.factor(dz))
+            return dW, dz.sum(axis=0)
+
+        def dense_input_gradient(self, index: int, dz: np.ndarray) -> np.ndarray:
             W = self._weights[f"layers.{index}.W"]
-            if self.dtype == "float64":
-                return super().dense_gradients(index, inputs, dz)
-            x, dz_, W = (rounded(a, bits).astype(np.float64) for a in (inputs, dz, W))
-            return x.T @ dz_, dz.sum(axis=0), dz_ @ W.T
+            return oracle.dense_input_gradient(self.factor(W), self.factor(dz))
 
     def round_(tensor: torch.Tensor) -> torch.Tensor:
         if tensor.dtype == torch.float64:
@@ -506,6 +501,23 @@ class Gradients(Oracle):
         return loss, self.change(gradients)
 
 
+class OnLogits(Oracle):
+    def __init__(self, dtype: str, rule: Rule | None = None, on_logits: bool = True) -> None:
+        super().__init__(dtype, rule, on_logits=True)
+
+
+def on_logits(one_training_step: Callable) -> Callable:
+    def loss(labels: torch.Tensor, z: torch.Tensor) -> torch.Tensor:
+        return F.cross_entropy(z, labels.long(), reduction="none")
+
+    def step(model: Any, x: Any, y: Any, update_weights: Callable) -> Any:
+        last = model.layers[-1]
+        with mock.patch.object(last, "activation", lambda z: z), mock.patch(LOSS, loss):
+            return one_training_step(model, x, y, update_weights)
+
+    return step
+
+
 class Summed(Oracle):
     def shares(self, samples: int) -> np.ndarray:
         return np.ones(samples)
@@ -758,7 +770,7 @@ def always_shuffled(fit: Callable) -> Callable:
 
 
 def first_rmsprop(
-    wrong: Callable[..., torch.optim.Optimizer], make: Callable[[float], oracle.Rule]
+    wrong: Callable[..., torch.optim.Optimizer], make: Callable[[float], Rule]
 ) -> tuple[Plant, type[Oracle]]:
     """Returns plant and oracle of another optimizer: of the weights and the rate, of the rate."""
 
@@ -989,7 +1001,7 @@ CATALOGUE = [
     ),
     Trap(
         "nothing clipped",
-        "the loss is that of the logits, as in a tf.function, and clips nothing",
+        "the loss takes the logarithm of the probabilities as they are, and clips nothing",
         "tensorflow#34221",
         "loss",
         loss(lambda labels, p: F.nll_loss(torch.log(p), labels, reduction="none")),
@@ -1038,6 +1050,14 @@ CATALOGUE = [
         "loss",
         loss(binary_cross_entropy),
         BinaryCrossEntropy,
+    ),
+    Trap(
+        "loss of the logits",
+        "the loss is that of the logits, as in a tf.function or Keras's fit, and clips nothing",
+        "keras src/backend/tensorflow/nn.py, _get_logits",
+        "gradients",
+        instead(STEP, on_logits),
+        OnLogits,
     ),
     Trap(
         "summed loss",
