@@ -4,6 +4,8 @@ DATA ?= data
 
 run := $(VENV)/bin/python
 installed := $(VENV)/.installed
+# Others that the benchmark measures, out of the way of the packages.
+peers := .venv-peers
 # Fetching puts this file in place last.
 mnist := $(DATA)/MNIST/raw/t10k-labels-idx1-ubyte
 
@@ -11,7 +13,7 @@ mnist := $(DATA)/MNIST/raw/t10k-labels-idx1-ubyte
 one_thread := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 in_parallel := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
-.PHONY: help install data train-torch train-tf parity test check record traps lint diff clean
+.PHONY: help install data train-torch train-tf parity test check record traps bench lint diff clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -55,6 +57,14 @@ record: $(installed) $(mnist) ## Record the reference, to check ports without Te
 traps: $(installed) $(mnist) ## Plant each known mistake, and show what sees it (half an hour)
 	@$(run) -m parity_tests traps --data $(DATA) $(ARGS)
 
+bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs, here and elsewhere (a quarter of an hour)
+	@$(run) -m parity_tests bench --peers $(peers) --data $(DATA) $(ARGS)
+
+$(peers)/.installed: .constraints.txt
+	$(PYTHON) -m venv $(peers)
+	$(peers)/bin/python -m pip install --quiet --constraint .constraints.txt jax keras || echo 'JAX will be absent'
+	@touch $@
+
 lint: $(installed) ## Check style, format and types
 	@$(run) -m ruff check .
 	@$(run) -m ruff format --check .
@@ -64,5 +74,5 @@ diff: ## Show the port: every line in which the two packages differ
 	@for file in tf_reference/*.py*; do diff -u $$file torch_port/$${file#*/} || true; done
 
 clean: ## Remove the environment, the data and the caches
-	rm -rf .venv data build *.egg-info .hypothesis .*_cache
+	rm -rf .venv .venv-peers data build *.egg-info .hypothesis .*_cache
 	find tf_reference torch_port parity_tests -name __pycache__ -exec rm -rf {} +

@@ -4,7 +4,7 @@ import sys
 
 import tyro
 
-from parity_tests.harness import check, conversion, experiments, sensitivity
+from parity_tests.harness import benchmark, check, conversion, experiments, sensitivity
 from parity_tests.harness.compare import Divergence
 from parity_tests.harness.guest import Unusable
 
@@ -20,6 +20,7 @@ def main() -> None:
                 "learning-rates": experiments.learning_rates,
                 "rmsprop": experiments.rmsprop,
                 "traps": sensitivity.traps,
+                "bench": benchmark.bench,
             },
             prog=f"python -m {__package__}",
         )

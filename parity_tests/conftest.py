@@ -44,6 +44,17 @@ def mnist(data: Path) -> Callable[[str], tuple[np.ndarray, ...]]:
     return load
 
 
+@pytest.fixture(autouse=True)
+def settings_of_the_process() -> Iterator[None]:
+    """Puts back what a test, or a command line in it, has settled for the whole process."""
+    yield
+    for package in ("tf_reference", "torch_port"):
+        if f"{package}.framework" in sys.modules:
+            importlib.import_module(package).use_dtype("float32")
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_float32_matmul_precision("highest")
+
+
 @pytest.fixture(params=["tf_reference", "torch_port"])
 def wing(request: pytest.FixtureRequest) -> ModuleType:
     """Each of the two packages in turn."""

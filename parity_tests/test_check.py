@@ -85,39 +85,80 @@ def training_step(model, images, labels):
     return loss.item()
 """
 
+BACKWARD = BOOK.replace(
+    """    gradients = torch.autograd.grad(average_loss, model.weights)
+    update_weights(gradients, model.weights)
+""",
+    """    for w in model.weights:
+        w.grad = None
+    average_loss.backward()
+    update_weights([w.grad for w in model.weights], model.weights)
+""",
+)
+
+BY_HAND = MODULE.replace("optimizer.step()", "step_by_hand(model)").replace(
+    "def training_step",
+    """@torch.no_grad()
+def step_by_hand(model):
+    for w in model.parameters():
+        w -= w.grad * 1e-3
+
+def training_step""",
+)
+
+LOGITS = MODULE.split("    p = torch.softmax")[0] + (
+    """    loss = nn.functional.cross_entropy(model(images), labels)
+    optimizer.zero_grad()
+    loss.backward()
+    optimizer.step()
+    return loss
+"""
+)
+
 
 @pytest.fixture
 def check(data, tmp_path, status_of, capfd):
     """Writes a port to a file and checks it; returns exit status, output and errors."""
 
-    def check(source, *options):
+    def check(source, *options, epochs=0):
         path = tmp_path / "port.py"
         path.write_text(source)
-        status = status_of(main, "check", path, "--data", data, *options)
+        options = "--data", data, "--epochs", epochs, *options
+        status = status_of(main, "check", path, *options)
         return status, *capfd.readouterr()
 
     return check
 
 
-@pytest.mark.parametrize("source", [BOOK, MODULE])
-def test_a_right_port_passes_however_it_takes_its_gradients(check, source):
-    status, out, _ = check(source)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("source", [BOOK, MODULE, BACKWARD, BY_HAND])
+def test_a_right_port_passes_however_it_takes_its_gradients(check, source, dtype):
+    status, out, _ = check(source, "--dtype", dtype, epochs=1)
     assert "FAIL" not in out
     assert status == 0
-    assert "gradients      pass" in out
-    assert "trajectory     pass" in out
-
-
-def test_a_right_port_passes_in_float32(check):
-    assert check(BOOK, "--dtype", "float32")[0] == 0
+    for rung in ("gradients", "trajectory", "ten epochs"):
+        assert f"{rung:14} pass" in out
 
 
 @pytest.mark.parametrize(
     ("source", "rung", "name"),
     [
         (BOOK.replace("+ self.b", "+ 0 * self.b"), "layer outputs", "no bias"),
+        (BOOK.replace("torch.log(clipped)", "predictions"), "gradients", "softmax twice"),
+        (
+            BOOK.replace("labels)\n\ndef update", 'labels, reduction="sum")\n\ndef update'),
+            "gradients",
+            "summed loss",
+        ),
         (BOOK.replace("g * 1e-3", "g * 1e-2"), "one update", "rate of 1e-2"),
         (MODULE.replace("    optimizer.zero_grad()\n", ""), "gradients", "zero_grad forgotten"),
+        (MODULE.replace("lr=1e-3", "lr=1e-3, momentum=0.9"), "trajectory", "momentum"),
+        (LOGITS, "gradients", "loss of the logits"),
+        (
+            BOOK.replace("range(0, len(images), batch_size)", "range(0, len(images) - 99, 100)"),
+            "trajectory",
+            "last batch dropped",
+        ),
     ],
 )
 def test_a_wrong_port_fails_and_its_mistake_is_named(check, source, rung, name):
@@ -135,6 +176,19 @@ def test_a_mistake_that_nobody_knows_is_unexplained(check):
     assert "-> one update: unexplained by any known mistake" in out
 
 
+def test_a_mistake_that_only_a_whole_training_shows_is_seen(check):
+    status, out, _ = check(
+        BOOK.replace(
+            "    for epoch", "    images, labels = images[:59_900], labels[:59_900]\n    for epoch"
+        ),
+        epochs=1,
+    )
+    assert status == 1
+    assert "trajectory     pass" in out
+    assert "ten epochs     FAIL loss of each batch at the end of fit (float64): shape (468,)" in out
+    assert "-> ten epochs: all rungs before it passed" in out
+
+
 STEP = "    average_loss = loss_of"
 
 
@@ -146,6 +200,28 @@ STEP = "    average_loss = loss_of"
             BOOK.replace(STEP, "    while True: pass\n" + STEP),
             1,
             "did not come back from gradients",
+        ),
+        (BOOK.replace(STEP, "    raise KeyError('x')\n" + STEP), 1, "KeyError: 'x' (line 38)"),
+        (
+            BOOK.replace(STEP, "    import os; os._exit(4)\n" + STEP),
+            1,
+            "ended its process in gradients, with exit status 4",
+        ),
+        (
+            MODULE.replace("return loss.item()", "return None"),
+            1,
+            "training_step returned NoneType: expected the average loss",
+        ),
+        (
+            MODULE.replace("return loss.item()", "return loss * float('nan')"),
+            1,
+            "a number that is not finite is equal to none",
+        ),
+        (
+            BOOK.replace("print(float(one_training_step(", "print(float(step(")
+            + "\nstep = one_training_step\n",
+            1,
+            "fit never called one_training_step: its losses cannot be seen",
         ),
         ("raise RuntimeError('no luck')", 2, "RuntimeError: no luck (line 1)"),
         ("def f(:", 2, "SyntaxError: invalid syntax"),
@@ -171,7 +247,7 @@ def test_a_file_that_is_not_there_and_a_limit_of_0_are_refused(check, tmp_path, 
 def trace(data, tmp_path_factory):
     """A recording of the reference in float32."""
     folder = tmp_path_factory.mktemp("trace")
-    write_trace(folder, data, "float32")
+    write_trace(folder, data, "float32", epochs=1)
     return folder
 
 
@@ -180,7 +256,7 @@ def test_a_recording_stands_in_for_tensorflow(check, trace, monkeypatch):
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setitem(sys.modules, "tf_reference.framework", None)
     status, out, err = check(BOOK, "--trace", str(trace))
-    assert (status, out.count("pass\n")) == (0, 4), err
+    assert (status, out.count("pass\n")) == (0, 5), err
     status, out, _ = check(BOOK.replace("g * 1e-3", "g * 1e-2"), "--trace", str(trace))
     assert status == 1
     assert "explained by: rate of 1e-2" in out

@@ -7,7 +7,10 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from safetensors.numpy import load_file, save_file
+
+import torch_port
 
 ONE_STEP = ["--epochs", "1", "--batch-size", "60000"]
 
@@ -172,6 +175,19 @@ def test_a_truncated_an_altered_and_a_missing_file_of_mnist_are_named(command, d
     status, out, err = command("train", data=tmp_path)
     assert (status, out) == (2, "")
     assert f"{labels} is missing: run `make data`" in err
+
+
+def test_a_cpu_that_would_round_to_bfloat16_computes_in_float32(monkeypatch):
+    product = torch.Tensor.__matmul__
+
+    def rounding_product(x, y):
+        if x.dtype == torch.float32 and torch.get_float32_matmul_precision() == "medium":
+            return product(x.bfloat16(), y.bfloat16()).float()
+        return product(x, y)
+
+    monkeypatch.setattr(torch.Tensor, "__matmul__", rounding_product)
+    torch_port.use_device("cpu")
+    assert torch.get_float32_matmul_precision() == "highest"
 
 
 def test_a_device_that_is_not_there_is_refused(command, wing):

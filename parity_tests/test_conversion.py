@@ -10,13 +10,6 @@ from parity_tests.__main__ import main
 from tf_reference.framework import tf
 
 
-@pytest.fixture(autouse=True)
-def restore_the_default_dtype():
-    yield
-    for wing in (tf_reference, torch_port):
-        wing.use_dtype("float32")
-
-
 @pytest.fixture
 def convert(data, status_of, capsys):
     def convert(source, target):

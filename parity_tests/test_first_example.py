@@ -22,9 +22,6 @@ def default_dtype(dtype):
     """Makes Keras compute in the dtype of the test: losses, averages and learning rates too."""
     for wing in (tf_reference, torch_port):
         wing.use_dtype(dtype)
-    yield
-    for wing in (tf_reference, torch_port):
-        wing.use_dtype("float32")
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+import torch_port
 from parity_tests.harness import lockstep
 from parity_tests.harness.adapters import Port
 from parity_tests.harness.compare import Divergence, Judge
@@ -13,6 +14,7 @@ RUNG = "ten epochs"
 
 @pytest.mark.long
 def test_ten_epochs_of_mnist_are_the_same_training(judge, reference, port, mnist, dtype):
+    torch_port.use_device("cpu")  # as the command line does
     images, labels, test_images, test_labels = mnist(dtype)
     # Both dtypes start from the same numbers, and the oracle trains in float64 in both: labels
     # that agree with it in both dtypes agree with each other, and so do the accuracies.
@@ -23,6 +25,15 @@ def test_ten_epochs_of_mnist_are_the_same_training(judge, reference, port, mnist
     lockstep.evaluation(judge, RUNG, reference, free_port, oracle, test_images, test_labels)
     accuracy = np.mean(reference.predict(test_images) == test_labels)
     assert 0.80 <= accuracy <= 0.83
+
+
+@pytest.mark.parametrize("dtype", ["float32"], indirect=True)
+def test_labels_are_refused_where_the_reference_is_far_from_the_oracle(reference, port, mnist):
+    _, _, images, labels = mnist("float32")
+    oracle = Oracle("float32")
+    oracle.load_weights(initial_weights(1))
+    with pytest.raises(Divergence, match=r"\d+ of 10000 images have no clear label"):
+        lockstep.evaluation(Judge(), RUNG, reference, port, oracle, images, labels)
 
 
 def test_one_label_that_differs_is_seen(reference, port, mnist, dtype):

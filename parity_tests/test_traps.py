@@ -5,6 +5,7 @@ from contextlib import ExitStack
 import pytest
 import torch
 
+import torch_port
 from parity_tests.harness.adapters import Port
 from parity_tests.harness.diagnosis import explain, relate
 from parity_tests.harness.lockstep import LADDER
@@ -58,6 +59,11 @@ def test_the_catalogue_has_thirty_traps_or_more_on_every_rung_each_with_its_own_
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_the_port_as_it_is_climbs_every_rung(sets, dtype):
     assert caught(None, sets(dtype), dtype) is None
+
+
+def test_the_port_as_its_command_line_settles_it_climbs_every_rung(sets):
+    torch_port.use_device("cpu")
+    assert caught(None, sets("float32"), "float32") is None
 
 
 @pytest.mark.parametrize("name", TRAPS)

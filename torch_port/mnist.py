@@ -56,11 +56,11 @@ def load_mnist(
         FileNotFoundError: If a file is missing, or the data set cannot be downloaded.
         ValueError: If a file is truncated or altered.
     """
-    # Imported here, since it takes about as long as torch itself.
-    import torchvision
-
     raw = Path(folder) / "MNIST" / "raw"
     if not any((raw / name).exists() for name in FILES):
+        # Imported here, since it takes about as long as torch itself.
+        import torchvision
+
         try:
             torchvision.datasets.MNIST(folder, download=True)
         except RuntimeError as error:
@@ -68,10 +68,15 @@ def load_mnist(
                 f"MNIST is not in {raw} and could not be downloaded: run `make data`"
             ) from error
     verify(raw)
-    train, test = (torchvision.datasets.MNIST(folder, train=train) for train in (True, False))
+    paths = [raw / name for name in FILES]
+    files = [
+        torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8) for path in paths
+    ]
+    # An IDX header is 4 bytes, and 4 for each dimension.
+    train, test = ((images[16:], labels[8:]) for images, labels in (files[:2], files[2:]))
 
     def prepare(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = images.numpy().reshape(-1, 28 * 28).astype(dtype) / 255
-        return torch.as_tensor(scaled), torch.as_tensor(labels)
+        scaled = images.reshape(-1, 28 * 28).numpy().astype(dtype) / 255
+        return torch.as_tensor(scaled), labels.long()
 
-    return prepare(train.data, train.targets), prepare(test.data, test.targets)
+    return prepare(*train), prepare(*test)

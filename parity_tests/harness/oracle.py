@@ -325,12 +325,16 @@ class Oracle:
         self._weights, self.scales = oracle.weights(), oracle.scales
         return losses
 
-    def predict(self, images: np.ndarray) -> np.ndarray:
-        """Returns the most probable class of each image, the lowest one if several tie."""
+    def probabilities_of(self, images: np.ndarray) -> np.ndarray:
+        """Returns the output of the model."""
         x = np.asarray(images, np.float64)
         for index in range(len(self._weights) // 2):
             x = self.layer_output(index, x)
-        return x.argmax(axis=1)
+        return x
+
+    def predict(self, images: np.ndarray) -> np.ndarray:
+        """Returns the most probable class of each image, the lowest one if several tie."""
+        return self.probabilities_of(images).argmax(axis=1)
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Returns the fraction of the images whose label is predicted: a float64 scalar."""

@@ -1,0 +1,262 @@
+"""The benchmark: what a step of this training costs, here and elsewhere, side by side.
+
+All contenders are alive at once and take turns, round by round, so that a machine that gets
+slower gets slower for all. Times are therefore compared within a round: a ratio is the median,
+over the rounds, of a contender's time over that of `torch_port`.
+"""
+
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from contextlib import ExitStack, closing
+from importlib import metadata
+from pathlib import Path
+from statistics import median
+from typing import Any, TextIO, cast
+
+import numpy as np
+
+from parity_tests.harness.contenders import CONTENDERS
+
+ROOT = Path(__file__).parents[2]
+RESULTS = ROOT / "parity_tests" / "benchmark.json"
+PLOT = ROOT / "parity_tests" / "benchmark.svg"
+SHIPPED = "torch_port"
+BATCHES = {1: (200, 5), 128: (400, 1), 60000: (1, 1)}
+"""By the batch size: the batches of a pass over the data, and the passes of a round."""
+
+
+class Worker:
+    """A contender's process.
+
+    Args:
+        python: Interpreter of its environment.
+        name: Of the contender.
+        batch_size: Samples in a batch.
+        data: Folder that holds MNIST in MNIST/raw.
+        copies: How many times MNIST is trained on in an epoch.
+    """
+
+    def __init__(
+        self, python: Path, name: str, batch_size: int, data: Path, copies: int = 1
+    ) -> None:
+        arguments = [name, str(batch_size), str(copies), str(data.resolve())]
+        self.name = name
+        self._line = [str(python), "-m", "parity_tests.harness.contenders", *arguments]
+        self._process = subprocess.Popen(
+            self._line,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            cwd=ROOT,
+            text=True,
+        )
+        self._stdin = cast(TextIO, self._process.stdin)
+        self._stdout = cast(TextIO, self._process.stdout)
+
+    def close(self) -> None:
+        """Ends the process."""
+        self._process.kill()
+        self._process.communicate()
+
+    def train(self, last: int, times: int) -> dict[str, float]:
+        """Trains on the first batches; returns the seconds, the loss and the peak memory."""
+        try:
+            print(0, last, times, file=self._stdin, flush=True)
+            answer = self._stdout.readline()
+        except BrokenPipeError:
+            answer = ""
+        if not answer:
+            line = shlex.join(self._line)
+            raise ChildProcessError(f"{self.name} ended: see what `echo 0 {last} {times} | {line}` says")
+        # The threads of some libraries spin for a while, and would disturb the next one.
+        time.sleep(0.3)
+        return json.loads(answer)
+
+
+def bench(
+    peers: Path = Path(".venv-peers"),
+    rounds: int = 7,
+    data: Path = Path("data"),
+    output: Path = RESULTS,
+    plot: Path = PLOT,
+) -> None:
+    """Time a step of this training in both packages and elsewhere, and the whole commands.
+
+    Args:
+        peers: Environment with JAX and Keras; without it they are named as absent.
+        rounds: In each, every contender is timed once; at least 1.
+        data: Folder that holds MNIST in MNIST/raw.
+        output: Write all results to this JSON file.
+        plot: Write the cost of an epoch by the number of images to this SVG file.
+    """
+    if rounds < 1:
+        raise ValueError(f"--rounds is {rounds}: expected at least 1")
+    from torch_port import mnist, weights
+
+    mnist.verify(data / "MNIST" / "raw")
+    weights.check_writable(output)
+    weights.check_writable(plot)
+    python = peers.absolute() / "bin" / "python"
+    pythons = {
+        name: python if "JAX" in name else Path(sys.executable)
+        for name in CONTENDERS
+        if "JAX" not in name or python.exists()
+    }
+    results: dict[str, Any] = {
+        "machine": machine(),
+        "absent": [name for name in CONTENDERS if name not in pythons],
+        "steps": {},
+    }
+    for batch_size, (last, times) in BATCHES.items():
+        results["steps"][batch_size] = steps(pythons, batch_size, last, times, rounds, data)
+        print(table(results["steps"][batch_size], f"a step of {batch_size:,}", "ms"), flush=True)
+    results["commands"] = commands(python, rounds, data)
+    print(table(results["commands"], "ten epochs, from the command line", "s"), flush=True)
+    results["growth"] = growth(rounds, data)
+    for row in results["growth"]:
+        print("{images:,} images: {seconds:.2f} s an epoch, {megabytes:.0f} MB".format(**row))
+    print(f"absent: {', '.join(results['absent']) or 'none'}; {results['machine']}")
+    draw(results["growth"], plot)
+    weights.write_whole(output, (json.dumps(results, indent=1) + "\n").encode())
+
+
+def machine() -> dict[str, Any]:
+    """Returns what the times depend on."""
+    with open("/proc/cpuinfo") as file:
+        (cpu, *_) = [line.split(": ")[1].strip() for line in file if "model name" in line]
+    packages = ("torch", "tensorflow", "keras", "numpy")
+    return {
+        "cpu": cpu,
+        "cores": os.cpu_count(),
+        "python": platform.python_version(),
+        **{package: metadata.version(package) for package in packages},
+    }
+
+
+def steps(
+    pythons: Mapping[str, Path], batch_size: int, last: int, times: int, rounds: int, data: Path
+) -> dict[str, dict[str, float]]:
+    """Returns milliseconds a step of each contender, after all have reached the same loss."""
+    with ExitStack() as stack:
+        workers = [
+            stack.enter_context(closing(Worker(python, name, batch_size, data)))
+            for name, python in pythons.items()
+        ]
+        # Compiles what is compiled, and shows that all train the same.
+        warm = {worker.name: worker.train(last, 1) for worker in workers}
+        for name, answer in warm.items():
+            if abs(answer.get("loss", warm[SHIPPED]["loss"]) / warm[SHIPPED]["loss"] - 1) > 1e-3:
+                raise ChildProcessError(f"{name} came to another loss than {SHIPPED}: {warm}")
+        answers = [
+            {worker.name: worker.train(last, times) for worker in workers} for _ in range(rounds)
+        ]
+    milliseconds = [
+        {name: 1e3 * answer["seconds"] / (last * times) for name, answer in of_round.items()}
+        for of_round in answers
+    ]
+    found = summary(milliseconds)
+    for name, row in found.items():
+        row["megabytes"] = answers[-1][name]["megabytes"]
+    return found
+
+
+def commands(peers: Path, rounds: int, data: Path) -> dict[str, dict[str, float]]:
+    """Returns the seconds of whole runs, from the start of the process to its accuracy."""
+    keras = "parity_tests.harness.contenders", "whole-keras-run"
+    lines: dict[str, list[Any]] = {
+        package: [sys.executable, "-m", package, "train", "--log", os.devnull, "--data"]
+        for package in ("torch_port", "tf_reference")
+    }
+    for name, backend in (("TensorFlow", "tensorflow"), ("JAX", "jax")):
+        python = peers if backend == "jax" else sys.executable
+        if Path(python).exists():
+            lines[f"Keras fit on {name}"] = [python, "-m", *keras, backend]
+
+    def run(line: list[Any]) -> float:
+        start = time.perf_counter()
+        found = subprocess.run(
+            [*line, data.resolve()], cwd=ROOT, check=True, capture_output=True, text=True
+        )
+        if "accuracy: 0.82" not in found.stdout:
+            raise ChildProcessError(f"{line} did not come to an accuracy of 0.82: {found.stdout}")
+        return time.perf_counter() - start
+
+    return summary([{name: run(line) for name, line in lines.items()} for _ in range(rounds)])
+
+
+def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float]]:
+    """Returns median, least and most of each contender, and its median ratio to `torch_port`."""
+    found = {}
+    for name in rounds[0]:
+        times = [of_round[name] for of_round in rounds]
+        ratio = median(of_round[name] / of_round[SHIPPED] for of_round in rounds)
+        found[name] = {
+            "median": median(times), "least": min(times), "most": max(times), "ratio": ratio
+        }  # fmt: skip
+    return found
+
+
+def growth(rounds: int, data: Path) -> list[dict[str, float]]:
+    """Returns the seconds of an epoch and the peak memory by the number of images."""
+    rows = []
+    with ExitStack() as stack:
+        workers = {
+            copies: stack.enter_context(
+                closing(Worker(Path(sys.executable), SHIPPED, 128, data, copies))
+            )
+            for copies in (1, 2, 4, 8)
+        }
+        for worker in workers.values():
+            worker.train(10, 1)
+        answers = [
+            {copies: worker.train(468 * copies, 1) for copies, worker in workers.items()}
+            for _ in range(rounds)
+        ]
+    for copies in workers:
+        seconds = [of_round[copies]["seconds"] for of_round in answers]
+        rows.append(
+            {
+                "images": 60_000 * copies,
+                "seconds": median(seconds),
+                "least": min(seconds),
+                "most": max(seconds),
+                "megabytes": answers[-1][copies]["megabytes"],
+            }
+        )
+    return rows
+
+
+def table(rows: Mapping[str, Mapping[str, float]], title: str, unit: str) -> str:
+    """Returns a Markdown table, the fastest first."""
+    lines = [f"| {title} | {unit} | from, to | x {SHIPPED} |", "|---|---|---|---|"]
+    for name, row in sorted(rows.items(), key=lambda item: item[1]["ratio"]):
+        times = "{median:.3g} | {least:.3g}, {most:.3g}".format(**row)
+        lines.append(f"| {name} | {times} | {row['ratio']:.2f} |")
+    return "\n".join(lines) + "\n"
+
+
+def draw(rows: list[dict[str, float]], plot: Path) -> None:
+    """Plots seconds and memory over the number of images."""
+    import matplotlib.pyplot as plt
+
+    plt.rcParams["svg.hashsalt"] = "naive-parity"  # the same file for the same numbers
+    figure, sides = plt.subplots(1, 2, figsize=(8, 3.5), layout="constrained")
+    images = np.array([row["images"] for row in rows])
+    columns: list[tuple[Any, str, str]] = [
+        (sides[0], "seconds", "seconds an epoch"),
+        (sides[1], "megabytes", "peak memory in MB"),
+    ]
+    for axes, key, label in columns:
+        values = np.array([row[key] for row in rows])
+        slope, start = np.polyfit(images, values, 1)
+        axes.plot(images, values, "o", images, slope * images + start, ":")
+        axes.set(xlabel="images", ylabel=label, xlim=(0, None), ylim=(0, None))
+    sides[1].plot(images, images * 784 * 4 / 2**20, "-", label="the images alone")
+    sides[1].legend()
+    figure.savefig(plot, format="svg", metadata={"Date": None})
