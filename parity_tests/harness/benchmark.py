@@ -72,8 +72,8 @@ class Worker:
         except BrokenPipeError:
             answer = ""
         if not answer:
-            line = shlex.join(self._line)
-            raise ChildProcessError(f"{self.name} ended: see what `echo 0 {last} {times} | {line}` says")
+            line = f"echo 0 {last} {times} | {shlex.join(self._line)}"
+            raise ChildProcessError(f"{self.name} ended: see what `{line}` says")
         # The threads of some libraries spin for a while, and would disturb the next one.
         time.sleep(0.3)
         return json.loads(answer)
