@@ -62,8 +62,8 @@ bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs, 
 
 $(peers)/.installed: .constraints.txt
 	$(PYTHON) -m venv $(peers)
-	$(peers)/bin/python -m pip install --quiet --constraint .constraints.txt jax keras || echo 'JAX will be absent'
-	@touch $@
+	$(peers)/bin/python -m pip install --quiet --constraint .constraints.txt jax keras && \
+		touch $@ || echo 'JAX could not be installed, and will be absent' >&2
 
 lint: $(installed) ## Check style, format and types
 	@$(run) -m ruff check .

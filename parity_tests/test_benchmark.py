@@ -18,7 +18,7 @@ def worker(data):
     workers = []
 
     def start(name):
-        workers.append(Worker(Path(sys.executable), name, 128, data))
+        workers.append(Worker(Path(sys.executable), name, data))
         return workers[-1]
 
     yield start
@@ -38,15 +38,15 @@ def loss(data):
 
 @pytest.mark.parametrize("name", TRAINED)
 def test_a_contender_comes_to_the_same_loss(worker, loss, name):
-    answer = worker(name).train(BATCHES, 1)
+    answer = worker(name).train(BATCHES)
     assert answer["loss"] == pytest.approx(loss, rel=1e-3)
     assert answer["seconds"] > 0
     assert answer["megabytes"] > 100
 
 
 def test_a_contender_that_ends_is_reported(worker):
-    with pytest.raises(ChildProcessError, match=r"nobody ended: see what `echo 0 1 1 \| "):
-        worker("nobody").train(1, 1)
+    with pytest.raises(ChildProcessError, match=r"nobody ended: see what `echo 1 \| "):
+        worker("nobody").train(1)
 
 
 def test_ratios_are_taken_within_a_round():

@@ -1,5 +1,6 @@
 """The framework itself: how it is imported, where it runs, which versions these are."""
 
+import ctypes
 import platform
 from typing import Literal
 
@@ -27,6 +28,12 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
     if (x @ x.T - exact).abs().max() > 1e-5 * exact.abs().max():
         torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # TensorFloat-32 has 10 bits, not 23
+    # Torch takes every tensor from malloc. glibc would return large ones to the kernel after each
+    # step, which would clear the same pages again for the next: a third of a full-batch step.
+    if platform.libc_ver()[0] == "glibc":
+        libc, trim_threshold, mmap_max = ctypes.CDLL(None), -1, -4  # as malloc.h numbers them
+        libc.mallopt(mmap_max, 0)
+        libc.mallopt(trim_threshold, -1)
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
     # Naming the CPU would send every call of torch through Python once more.

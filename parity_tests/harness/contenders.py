@@ -4,10 +4,10 @@ Every contender starts from the same weights, takes the same batches and stops a
 step, so that its weights can be checked. It imports only what it needs itself, since some run
 in another environment; its loop is what its framework's documentation would write.
 
-    python -m parity_tests.harness.contenders NAME BATCH_SIZE COPIES DATA
+    python -m parity_tests.harness.contenders NAME BATCH_SIZE RATE COPIES DATA
 
-answers each line `FIRST LAST TIMES` on standard input by a line of JSON: the seconds that it
-took to train so many times on these batches, and the loss and the peak memory after that.
+answers each number of batches on standard input by a line of JSON: the seconds that it took to
+train on the first ones, and the loss and the peak memory after that.
 """
 
 import json
@@ -24,8 +24,6 @@ import numpy as np
 
 from parity_tests.harness import oracle
 
-RATE = 1e-3
-
 
 class Task(NamedTuple):
     """What there is to be trained, as float32 and int64 arrays."""
@@ -34,23 +32,24 @@ class Task(NamedTuple):
     images: np.ndarray
     labels: np.ndarray
     batch_size: int
+    rate: float
 
 
 class Contender(NamedTuple):
     """A training that is under way.
 
     Attributes:
-        run: Trains on batches from the first to the last, counted in batches.
+        run: Trains on so many batches, from the first.
         weights: Returns W and b of the layers; None for what is no training.
     """
 
-    run: Callable[[int, int], None]
+    run: Callable[[int], None]
     weights: Callable[[], Iterable[Any]] | None
 
 
-def batches(task: Task, first: int, last: int) -> Iterable[slice]:
-    """Yields the place of each batch in the data set."""
-    for batch in range(first, last):
+def batches(task: Task, number: int) -> Iterable[slice]:
+    """Yields the place in the data set of each of the first batches."""
+    for batch in range(number):
         yield slice(batch * task.batch_size, (batch + 1) * task.batch_size)
 
 
@@ -78,8 +77,8 @@ def products_in_numpy(task: Task) -> Contender:
 def products(task: Task, x: Any, da: Any, h: Any, dz: Any, W1: Any, W2: Any) -> Contender:
     """Forward through two layers, and back: the images need no gradient."""
 
-    def run(first: int, last: int) -> None:
-        for batch in batches(task, first, last):
+    def run(number: int) -> None:
+        for batch in batches(task, number):
             x_batch = x[batch]
             x_batch @ W1, h @ W2, h.T @ dz, dz @ W2.T, x_batch.T @ da
 
@@ -90,8 +89,8 @@ def numpy_by_hand(task: Task) -> Contender:
     """NumPy in float32, with the gradients of the oracle."""
     W1, b1, W2, b2 = weights = [w.copy() for w in task.weights.values()]
 
-    def run(first: int, last: int) -> None:
-        for batch in batches(task, first, last):
+    def run(number: int) -> None:
+        for batch in batches(task, number):
             x, labels = task.images[batch], task.labels[batch]
             z1 = oracle.dense(x, W1, b1)
             h = oracle.relu(z1)
@@ -102,7 +101,7 @@ def numpy_by_hand(task: Task) -> Contender:
             dz1 = oracle.relu_gradient(z1, oracle.dense_input_gradient(W2, dz2))
             gradients = *oracle.dense_gradient(x, dz1), *oracle.dense_gradient(h, dz2)
             for w, g in zip(weights, gradients, strict=True):
-                w -= g * np.float32(RATE)
+                w -= g * np.float32(task.rate)
 
     return Contender(run, lambda: weights)
 
@@ -113,7 +112,8 @@ def torch_port(task: Task, settled: bool = True, sgd: bool = False) -> Contender
 
     if settled:
         use_device("cpu")
-    return wing(training, mnist_model(), task, SGD(RATE) if sgd else update_weights)
+    by_hand = partial(update_weights, learning_rate=task.rate)
+    return wing(training, mnist_model(), task, SGD(task.rate) if sgd else by_hand)
 
 
 def tf_reference(task: Task, **compiled: bool) -> Contender:
@@ -125,7 +125,8 @@ def tf_reference(task: Task, **compiled: bool) -> Contender:
     if compiled:
         # A graph that was traced for one model must not serve another.
         training.one_training_step = tf.function(training.one_training_step, **compiled)
-    return wing(training, mnist_model(), task, update_weights)
+    by_hand = partial(update_weights, learning_rate=task.rate)
+    return wing(training, mnist_model(), task, by_hand)
 
 
 def wing(training: Any, model: Any, task: Task, update_weights: Callable) -> Contender:
@@ -144,8 +145,8 @@ def wing(training: Any, model: Any, task: Task, update_weights: Callable) -> Con
         for w, value in zip(model.weights, task.weights.values(), strict=True):
             w.assign(value)
 
-    def run(first: int, last: int) -> None:
-        for batch in batches(task, first, last):
+    def run(number: int) -> None:
+        for batch in batches(task, number):
             float(training.one_training_step(model, images[batch], labels[batch], update_weights))
 
     def weights() -> Iterable[np.ndarray]:
@@ -163,12 +164,12 @@ def torch_nn(task: Task) -> Contender:
     )
     for p, value in zip(model.parameters(), task.weights.values(), strict=True):
         p.data.copy_(torch.as_tensor(value.T))
-    optimizer = torch.optim.SGD(model.parameters(), lr=RATE)
+    optimizer = torch.optim.SGD(model.parameters(), lr=task.rate)
     criterion = torch.nn.CrossEntropyLoss()
     images, labels = torch.as_tensor(task.images), torch.as_tensor(task.labels)
 
-    def run(first: int, last: int) -> None:
-        for batch in batches(task, first, last):
+    def run(number: int) -> None:
+        for batch in batches(task, number):
             loss = criterion(model(images[batch]), labels[batch])
             optimizer.zero_grad()
             loss.backward()
@@ -180,10 +181,10 @@ def torch_nn(task: Task) -> Contender:
 
 def keras_fit(task: Task, backend: str) -> Contender:
     """Keras's own model, compile and fit, on one of its backends."""
-    model = keras_model(backend, task.weights.values())
+    model = keras_model(backend, task.weights.values(), task.rate)
 
-    def run(first: int, last: int) -> None:
-        span = slice(first * task.batch_size, last * task.batch_size)
+    def run(number: int) -> None:
+        span = slice(number * task.batch_size)
         model.fit(
             task.images[span],
             task.labels[span],
@@ -195,7 +196,7 @@ def keras_fit(task: Task, backend: str) -> Contender:
     return Contender(run, model.get_weights)
 
 
-def keras_model(backend: str, weights: Iterable[np.ndarray]) -> Any:
+def keras_model(backend: str, weights: Iterable[np.ndarray], rate: float) -> Any:
     """Returns the network as Keras has it, compiled with SGD."""
     os.environ["KERAS_BACKEND"] = backend
     import keras
@@ -207,7 +208,7 @@ def keras_model(backend: str, weights: Iterable[np.ndarray]) -> Any:
     ]
     model = keras.Sequential(layers)
     model.set_weights(list(weights))
-    model.compile(optimizer=keras.optimizers.SGD(RATE), loss="sparse_categorical_crossentropy")
+    model.compile(optimizer=keras.optimizers.SGD(rate), loss="sparse_categorical_crossentropy")
     return model
 
 
@@ -231,17 +232,17 @@ def jax_jit(task: Task, scan: bool = False) -> Contender:
             for array in (images, labels)
         )
         loss, gradients = jax.value_and_grad(loss_of)(weights, x, y)
-        return [w - RATE * g for w, g in zip(weights, gradients, strict=True)], loss
+        return [w - task.rate * g for w, g in zip(weights, gradients, strict=True)], loss
 
     step = jax.jit(one_step, donate_argnums=0)
     loop = jax.jit(lambda weights, span: jax.lax.scan(one_step, weights, span), donate_argnums=0)
 
-    def run(first: int, last: int) -> None:
+    def run(number: int) -> None:
         if scan:
-            state[:], losses = loop(state, jnp.arange(first, last))
+            state[:], losses = loop(state, jnp.arange(number))
             losses.block_until_ready()
         else:
-            for batch in range(first, last):
+            for batch in range(number):
                 state[:], loss = step(state, batch)
                 float(loss)
 
@@ -278,7 +279,7 @@ def read_mnist(data: Path, which: str) -> tuple[np.ndarray, np.ndarray]:
 
 def whole_keras_run(backend: str, data: Path) -> None:
     """Ten epochs of Keras's fit, and the accuracy, as a script would have it."""
-    model = keras_model(backend, oracle.initial_weights(0).values())
+    model = keras_model(backend, oracle.initial_weights(0).values(), rate=1e-3)
     model.fit(*read_mnist(data, "train"), epochs=10, batch_size=128, shuffle=False, verbose=0)
     images, labels = read_mnist(data, "t10k")
     p = model.predict(images, batch_size=10_000, verbose=0)
@@ -291,15 +292,14 @@ def main() -> None:
     if name == "whole-keras-run":
         whole_keras_run(options[0], Path(folder))
         return
-    batch_size, copies = map(int, options)
+    batch_size, rate, copies = int(options[0]), float(options[1]), int(options[2])
     images, labels = read_mnist(Path(folder), "train")
     images, labels = np.tile(images, (copies, 1)), np.tile(labels, copies)
-    contender = CONTENDERS[name](Task(oracle.initial_weights(0), images, labels, batch_size))
+    task = Task(oracle.initial_weights(0), images, labels, batch_size, rate)
+    contender = CONTENDERS[name](task)
     for line in sys.stdin:
-        first, last, times = map(int, line.split())
         start = time.perf_counter()
-        for _ in range(times):
-            contender.run(first, last)
+        contender.run(int(line))
         answer: dict[str, Any] = {"seconds": time.perf_counter() - start}
         if contender.weights is not None:
             model, names = oracle.Oracle("float32"), oracle.initial_weights(0)
