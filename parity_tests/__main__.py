@@ -30,6 +30,8 @@ def main() -> None:
     except (ImportError, OSError, Unusable, ValueError) as error:
         print(f"{__package__}: {error}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)  # as a shell says of what Ctrl-C ended
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.harness.benchmark import Worker, summary, table
+from parity_tests.harness.benchmark import Worker, check_losses, summary, table
 from parity_tests.harness.contenders import CONTENDERS, read_mnist
 from parity_tests.harness.oracle import Oracle, initial_weights
 
@@ -57,4 +57,18 @@ def test_ratios_are_taken_within_a_round():
     ]
     found = summary(rounds)
     assert found["other"] == {"median": 4, "least": 2, "most": 27, "ratio": 3}
-    assert "| other | 4 | 2, 27 | 3.00 |" in table(found, "a step", "ms")
+    found["other"]["megabytes"] = 12
+    assert "| other | 4 | 2, 27 | 3.00 | 12 |" in table(found, "a step", "ms")
+
+
+@pytest.mark.parametrize("loss", [2.003, float("nan"), float("inf")])
+def test_a_contender_with_another_loss_is_refused(loss):
+    answers = {"torch_port": {"loss": 2.0}, "products": {}, "other": {"loss": 2.001}}
+    check_losses(answers)
+    with pytest.raises(ChildProcessError, match="other came to a loss of"):
+        check_losses(answers | {"other": {"loss": loss}})
+
+
+def test_a_loss_of_our_own_that_is_no_number_is_refused():
+    with pytest.raises(ChildProcessError):
+        check_losses({"torch_port": {"loss": float("nan")}, "other": {"loss": 2.0}})

@@ -1,6 +1,7 @@
 """Anybody's port, in a file of its own: what `check` says of right ones, wrong ones, others."""
 
 import json
+import re
 import sys
 
 import numpy as np
@@ -106,6 +107,93 @@ def step_by_hand(model):
 def training_step""",
 )
 
+WITHOUT_AUTOGRAD = (
+    BOOK.replace("* 0.1).requires_grad_()", "* 0.1)").replace(", requires_grad=True", "")
+).replace(
+    """    average_loss = loss_of(labels_batch, model(images_batch))
+    gradients = torch.autograd.grad(average_loss, model.weights)
+""",
+    """    first, last = model.layers
+    h = first(images_batch)
+    p = last(h)
+    average_loss = loss_of(labels_batch, p)
+    q = torch.where(p < 1e-7, 1e-7, p)
+    q = torch.where(q > 1 - 1e-7, 1 - 1e-7, q)
+    dq = (q / q.sum(1, keepdim=True) - torch.eye(10)[labels_batch]) / q / len(p)
+    dp = torch.where((p < 1e-7) | (p > 1 - 1e-7), 0, dq)
+    dz2 = p * (dp - (dp * p).sum(1, keepdim=True))
+    dz1 = torch.where(h > 0, dz2 @ last.W.T, 0)
+    gradients = [images_batch.T @ dz1, dz1.sum(0), h.T @ dz2, dz2.sum(0)]
+""",
+)
+
+BY_OPTIMIZER = BOOK.replace(
+    """    with torch.no_grad():
+        for g, w in zip(gradients, weights):
+            w -= g * 1e-3
+""",
+    """    for g, w in zip(gradients, weights):
+        w.grad = g
+    optimizer = torch.optim.SGD(weights, lr=1e-3)
+    optimizer.step()
+    optimizer.zero_grad()
+""",
+)
+
+REBOUND = (
+    BOOK.replace(
+        """    with torch.no_grad():
+        for g, w in zip(gradients, weights):
+            w -= g * 1e-3
+""",
+        """    pass
+
+def rebind(gradients, model):
+    new = [(w - g * 1e-3).detach().requires_grad_() for g, w in zip(gradients, model.weights)]
+    (model.layers[0].W, model.layers[0].b, model.layers[1].W, model.layers[1].b) = new
+""",
+    )
+    .replace("    update_weights(gradients, model.weights)", "    rebind(gradients, model)")
+    .replace("update_weights", "unused")
+)
+
+LOADS = (
+    BOOK
+    + """
+import numpy as np
+from pathlib import Path
+
+def load_mnist(folder):
+    def read(part, kind, offset):
+        path = Path(folder, "MNIST", "raw", f"{part}-{kind}-ubyte")
+        return np.fromfile(path, np.uint8, offset=offset)
+
+    return tuple(
+        (
+            read(part, "images-idx3", 16).reshape(-1, 784).astype("float32") / 255,
+            read(part, "labels-idx1", 8).astype("int64"),
+        )
+        for part in ("train", "t10k")
+    )
+"""
+)
+
+BATCHED = (
+    BOOK.split("def fit")[0]
+    + """
+class BatchGenerator:
+    def __init__(self, images, labels, batch_size=128):
+        self.index = 0
+        self.images, self.labels, self.batch_size = images, labels, batch_size
+        self.num_batches = math.ceil(len(images) / batch_size)
+
+    def next(self):
+        batch = slice(self.index, self.index + self.batch_size)
+        self.index += self.batch_size
+        return self.images[batch], self.labels[batch]
+"""
+)
+
 LOGITS = MODULE.split("    p = torch.softmax")[0] + (
     """    loss = nn.functional.cross_entropy(model(images), labels)
     optimizer.zero_grad()
@@ -131,13 +219,99 @@ def check(data, tmp_path, status_of, capfd):
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-@pytest.mark.parametrize("source", [BOOK, MODULE, BACKWARD, BY_HAND])
+@pytest.mark.parametrize("source", [BOOK, MODULE, BACKWARD, BY_HAND, WITHOUT_AUTOGRAD])
 def test_a_right_port_passes_however_it_takes_its_gradients(check, source, dtype):
     status, out, _ = check(source, "--dtype", dtype, epochs=1)
     assert "FAIL" not in out
     assert status == 0
     for rung in ("gradients", "trajectory", "ten epochs"):
-        assert f"{rung:14} pass" in out
+        assert f"{rung:15} pass" in out
+
+
+@pytest.mark.parametrize("source", [BY_OPTIMIZER, REBOUND, LOADS, BATCHED])
+def test_a_right_port_passes_however_it_is_written(check, source):
+    status, out, _ = check(source)
+    assert "FAIL" not in out
+    assert status == 0
+
+
+def test_the_port_of_this_project_passes_as_anybody_s(check):
+    status, out, _ = check("from torch_port import *\nfrom torch_port import load_mnist")
+    assert (status, out.count(" pass\n")) == (0, 6), out
+
+
+def test_gradients_that_nobody_sees_are_not_judged_but_what_comes_of_them_is(check):
+    hidden = WITHOUT_AUTOGRAD.replace("update_weights", "change")
+    for source, expected in ((hidden, 0), (hidden.replace("g * 1e-3", "g * 1e-2"), 1)):
+        status, out, _ = check(source, epochs=1)
+        assert "gradients       not judged: its gradients pass neither through autograd" in out
+        assert status == expected
+
+
+def test_layers_of_another_kind_are_not_called_one_by_one(check):
+    source = MODULE.replace(
+        "        self.out =", "        self.layers = [self.hidden, nn.ReLU()]\n        self.out ="
+    )
+    status, out, _ = check(source)
+    assert status == 0
+    assert "layer outputs   not judged: the file has no layers to call" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "rung", "names"),
+    [
+        (
+            MODULE.replace("    optimizer.zero_grad()\n", "")
+            + "\ndef fit(model, images, labels, epochs, batch_size):\n"
+            "    for start in range(0, len(images) // batch_size * batch_size, batch_size):\n"
+            "        batch = slice(start, start + batch_size)\n"
+            "        training_step(model, images[batch], labels[batch])\n",
+            "gradients",
+            ["zero_grad forgotten"],
+        ),
+        (
+            BOOK.replace("torch.log(clipped)", "predictions").replace(
+                "range(0, len(images), batch_size)", "range(0, len(images) - 99, batch_size)"
+            ),
+            "gradients",
+            ["softmax twice", "last batch dropped"],
+        ),
+        (
+            LOGITS.replace("model(images)", "torch.softmax(model(images), dim=-1)").replace(
+                "lr=1e-3", "lr=1e-3, momentum=0.9"
+            ),
+            "gradients",
+            ["softmax twice", "momentum"],
+        ),
+    ],
+)  # fmt: skip
+def test_two_mistakes_are_named_one_after_the_other(check, source, rung, names):
+    status, out, _ = check(source)
+    assert status == 1
+    found = re.findall(r"^-> .*?: explained by: (.*?) \(", out, re.MULTILINE)
+    assert found == names, out
+
+
+def test_a_loss_in_another_dtype_is_unexplained_and_described(check):
+    source = MODULE.replace("return loss.item()", "return loss.detach().float()")
+    status, out, _ = check(source)
+    assert status == 1
+    assert "its dtype is float32, and should be float64" in out
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (BOOK.replace("* 0.1)", "* 0.1 - 0.05)"), "layers.0.W starts from -0.05 to 0.05"),
+        (BOOK.replace("torch.zeros(", "0.1 + torch.zeros("), "layers.0.b starts from 0.1 to 0.1"),
+    ],
+)
+def test_weights_that_start_elsewhere_are_seen(check, source, message):
+    source = source.replace("0.1 + torch.zeros(output_size, requires_grad=True)",
+                            "torch.full((output_size,), 0.1, requires_grad=True)")  # fmt: skip
+    status, out, _ = check(source)
+    assert status == 1
+    assert f"initial weights FAIL {message}" in out
 
 
 @pytest.mark.parametrize(
@@ -184,8 +358,10 @@ def test_a_mistake_that_only_a_whole_training_shows_is_seen(check):
         epochs=1,
     )
     assert status == 1
-    assert "trajectory     pass" in out
-    assert "ten epochs     FAIL loss of each batch at the end of fit (float64): shape (468,)" in out
+    assert "trajectory      pass" in out
+    assert (
+        "ten epochs      FAIL loss of each batch at the end of fit (float64): shape (468,)" in out
+    )
     assert "-> ten epochs: all rungs before it passed" in out
 
 
@@ -239,7 +415,8 @@ def test_what_cannot_answer_gets_a_readable_verdict(check, source, status, messa
 
 
 def test_a_file_that_is_not_there_and_a_limit_of_0_are_refused(check, tmp_path, status_of):
-    assert check(BOOK, "--limit", "0")[0] == 2
+    for limit in ("0", "inf", "nan"):
+        assert check(BOOK, "--limit", limit)[0] == 2
     assert status_of(main, "check", tmp_path / "no.py") == 2
 
 
@@ -252,11 +429,11 @@ def trace(data, tmp_path_factory):
 
 
 def test_a_recording_stands_in_for_tensorflow(check, trace, monkeypatch):
-    # In this process and in the guest's: TensorFlow is not installed.
+    # In this process; that of the guest imports none in any case.
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setitem(sys.modules, "tf_reference.framework", None)
     status, out, err = check(BOOK, "--trace", str(trace))
-    assert (status, out.count("pass\n")) == (0, 5), err
+    assert (status, out.count("pass\n")) == (0, 6), err
     status, out, _ = check(BOOK.replace("g * 1e-3", "g * 1e-2"), "--trace", str(trace))
     assert status == 1
     assert "explained by: rate of 1e-2" in out

@@ -2,8 +2,10 @@
 
 import importlib
 import json
+import os
 import re
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -94,7 +96,11 @@ def test_a_number_out_of_range_is_refused_by_name(command, wing, arguments, mess
 
 @pytest.mark.parametrize("option", ["--save-weights", "--log"])
 def test_an_output_that_cannot_be_written_is_refused_before_training(command, option, tmp_path):
-    for path, reason in ((tmp_path / "no" / "file", "No such file"), (tmp_path, "is a folder")):
+    for path, reason in (
+        (tmp_path / "no" / "file", "No such file"),
+        (tmp_path, "is a folder"),
+        (Path(os.devnull), "is a device"),
+    ):
         status, out, err = command("train", option, path)
         assert (status, out) == (2, "")
         assert f"{path} cannot be written" in err

@@ -80,7 +80,10 @@ def test_a_keras_model_that_computes_something_else_is_not_converted(convert, tr
         ("broken.keras", "b.safetensors", "is not a file of the first example's model"),
         ("broken.weights.h5", "b.safetensors", "is not a file of the first example's model"),
         ("broken.safetensors", "b.keras", "is not a file of the first example's model"),
-        ("small.keras", "b.safetensors", "holds weights of {'layers.0.W': (784, 5)"),
+        ("small.keras", "b.safetensors", "has layers with weights of [[(784, 5), (5,)]]"),
+        ("flat.keras", "b.safetensors", "has layers with weights of [[], [(784, 512), (512,)], "),
+        ("half.keras", "b.safetensors", "holds weights in float16: expected float32 or float64"),
+        ("a.h5", "b.safetensors", "expected a name in .keras, .weights.h5 or .safetensors"),
         ("small.safetensors", "b.keras", "size mismatch for 0.weight"),
         ("named.safetensors", "b.keras", "Missing key(s) in state_dict"),
         ("integers.safetensors", "b.keras", "is not a file of the first example's model"),
@@ -91,6 +94,12 @@ def test_what_cannot_be_converted_is_refused_by_name(convert, tmp_path, source, 
         (tmp_path / name).write_bytes(b"not a model")
     small = tf.keras.Sequential([tf.keras.Input((784,)), tf.keras.layers.Dense(5)])
     small.save(tmp_path / "small.keras")
+    dense = tf.keras.layers.Dense
+    for name, shape, layers in (
+        ("flat", (28, 28), [tf.keras.layers.Flatten(), dense(512), dense(10)]),
+        ("half", (784,), [dense(512, dtype="float16"), dense(10, dtype="float16")]),
+    ):
+        tf.keras.Sequential([tf.keras.Input(shape), *layers]).save(tmp_path / f"{name}.keras")
     shapes = {"0.weight": (512, 783), "0.bias": (512,), "2.weight": (10, 512), "2.bias": (10,)}
     tensors = {name: np.zeros(shape, "float32") for name, shape in shapes.items()}
     save_file(tensors, tmp_path / "small.safetensors")

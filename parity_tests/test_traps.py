@@ -34,13 +34,13 @@ def dtype_of(trap):
     return "float32" if trap.name.startswith("products") else "float64"
 
 
-def explained(traps, mnist, dtype):
+def explained(traps, mnist, dtype, data):
     """Returns the findings about a port in which some traps are planted."""
     with ExitStack() as stack:
         for trap in traps:
             stack.enter_context(trap.plant())
         of_data = any(trap.rung == "data" for trap in traps)
-        loaded = Port(dtype=dtype).data() if of_data else mnist
+        loaded = Port(dtype=dtype, folder=data).data() if of_data else mnist
 
         def make_port():
             port = Port(dtype=dtype)
@@ -57,35 +57,35 @@ def test_the_catalogue_has_thirty_traps_or_more_on_every_rung_each_with_its_own_
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_the_port_as_it_is_climbs_every_rung(sets, dtype):
-    assert caught(None, sets(dtype), dtype) is None
+def test_the_port_as_it_is_climbs_every_rung(sets, dtype, data):
+    assert caught(None, sets(dtype), dtype, data) is None
 
 
-def test_the_port_as_its_command_line_settles_it_climbs_every_rung(sets):
+def test_the_port_as_its_command_line_settles_it_climbs_every_rung(sets, data):
     torch_port.use_device("cpu")
-    assert caught(None, sets("float32"), "float32") is None
+    assert caught(None, sets("float32"), "float32", data) is None
 
 
 @pytest.mark.parametrize("name", TRAPS)
-def test_a_trap_fails_first_on_its_rung(sets, name):
+def test_a_trap_fails_first_on_its_rung(sets, data, name):
     trap = TRAPS[name]
     dtype = dtype_of(trap)
-    divergence = caught(trap, sets(dtype), dtype)
+    divergence = caught(trap, sets(dtype), dtype, data)
     assert divergence is not None
     assert (divergence.rung, divergence.excess > 1) == (trap.rung, True), str(divergence)
 
 
 @pytest.mark.parametrize("name", [name for name, trap in TRAPS.items() if trap.oracle])
-def test_a_trap_is_named_first_by_its_numbers(sets, name):
+def test_a_trap_is_named_first_by_its_numbers(sets, data, name):
     trap = TRAPS[name]
-    findings = explained([trap], sets(dtype_of(trap)), dtype_of(trap))
+    findings = explained([trap], sets(dtype_of(trap)), dtype_of(trap), data)
     assert findings[0].traps == (trap,), str(findings[0])
     assert findings[0].residual < findings[0].next_best / 10
     assert f"explained by: {name} ({trap.mistake}); residual" in str(findings[0])
 
 
-def test_the_port_as_it_is_needs_no_explanation(sets):
-    assert explained([], sets("float64"), "float64") == []
+def test_the_port_as_it_is_needs_no_explanation(sets, data):
+    assert explained([], sets("float64"), "float64", data) == []
 
 
 @pytest.mark.parametrize(
@@ -103,8 +103,8 @@ def test_the_port_as_it_is_needs_no_explanation(sets):
         ("last batch dropped", "RMSprop: rho 0.99"),
     ],
 )
-def test_two_traps_at_once_are_both_named(sets, names):
-    findings = explained([TRAPS[name] for name in names], sets("float64"), "float64")
+def test_two_traps_at_once_are_both_named(sets, data, names):
+    findings = explained([TRAPS[name] for name in names], sets("float64"), "float64", data)
     assert {trap.name for finding in findings for trap in finding.traps} == set(names)
 
 
@@ -116,27 +116,27 @@ def test_two_traps_at_once_are_both_named(sets, names):
         ("always shuffled", "no simple relation to what it should be"),
     ],
 )
-def test_a_draw_that_nobody_knows_is_unexplained(sets, name, relation):
-    (finding,) = explained([TRAPS[name]], sets("float64"), "float64")
+def test_a_draw_that_nobody_knows_is_unexplained(sets, data, name, relation):
+    (finding,) = explained([TRAPS[name]], sets("float64"), "float64", data)
     assert finding.traps == ()
     assert f"{TRAPS[name].rung}: unexplained by any known mistake" in str(finding)
     assert str(finding).endswith(relation)
 
 
-def test_a_mistake_outside_the_catalogue_is_unexplained_and_described(sets, monkeypatch):
+def test_a_mistake_outside_the_catalogue_is_unexplained_and_described(sets, data, monkeypatch):
     right = torch.mean
     monkeypatch.setattr(torch, "mean", lambda losses: 3 * right(losses))
-    (finding,) = explained([], sets("float64"), "float64")
+    (finding,) = explained([], sets("float64"), "float64", data)
     assert (finding.rung, finding.traps) == ("gradients", ())
     assert "it is 3 times what it should be" in finding.relations
 
 
-def test_a_port_that_raises_is_not_given_a_name(sets, monkeypatch):
+def test_a_port_that_raises_is_not_given_a_name(sets, data, monkeypatch):
     def raises(*arguments):
         raise ValueError("no luck")
 
     monkeypatch.setattr("torch_port.training.sparse_categorical_crossentropy", raises)
-    (finding,) = explained([], sets("float64"), "float64")
+    (finding,) = explained([], sets("float64"), "float64", data)
     assert str(finding) == "loss: it raised ValueError: no luck"
 
 

@@ -176,7 +176,7 @@ def load_model(path: str | os.PathLike) -> Sequential:
                 use_dtype(file["layers/dense/vars/0"].dtype.name)
             model = mnist_model()
             model.load_weights(path)
-    except (KeyError, OSError, ValueError) as error:
+    except (KeyError, OSError, TypeError, ValueError) as error:
         whole = zipfile.is_zipfile(path) or not path.name.endswith(".keras")
         reason = str(error).split("\n")[0] if whole else "it is no whole zip file"
         raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error

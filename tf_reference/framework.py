@@ -37,8 +37,9 @@ Tensor = tf.Tensor
 def use_device(device: Literal["cpu", "cuda"]) -> None:
     """Makes one kind of device the place where everything that follows is computed.
 
-    Products of float32 are computed in float32, also where a device has a shorter format.
-    Call it before the first tensor is made: it is a setting of the whole process.
+    Products of float32 are computed in float32, also where a device has a shorter format; the
+    fastest way to do so, and to allocate memory, is settled too. Call it before the first
+    tensor is made: it is a setting of the whole process.
 
     Args:
         device: "cpu", or "cuda" for the first CUDA device.
@@ -46,11 +47,11 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
     Raises:
         ValueError: If a CUDA device is asked for and there is none.
     """
+    if device == "cuda" and not tf.config.list_physical_devices("GPU"):
+        raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
     tf.config.experimental.enable_tensor_float_32_execution(False)  # 10 bits in place of 23
     if device == "cpu":
         tf.config.set_visible_devices([], "GPU")
-    elif not tf.config.list_physical_devices("GPU"):
-        raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
 
 
 def use_dtype(dtype: Literal["float32", "float64"]) -> None:

@@ -11,8 +11,9 @@ import torch
 def use_device(device: Literal["cpu", "cuda"]) -> None:
     """Makes one kind of device the place where everything that follows is computed.
 
-    Products of float32 are computed in float32, also where a device has a shorter format.
-    Call it before the first tensor is made: it is a setting of the whole process.
+    Products of float32 are computed in float32, also where a device has a shorter format; the
+    fastest way to do so, and to allocate memory, is settled too. Call it before the first
+    tensor is made: it is a setting of the whole process.
 
     Args:
         device: "cpu", or "cuda" for the first CUDA device.
@@ -20,6 +21,8 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
     Raises:
         ValueError: If a CUDA device is asked for and there is none.
     """
+    if device == "cuda" and not torch.cuda.is_available():
+        raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
     # The permission to round to bfloat16 makes torch take oneDNN's kernels, often the fastest in
     # float32. A CPU that multiplies bfloat16 would make use of it, which a product shows.
     torch.set_float32_matmul_precision("medium")
@@ -34,8 +37,6 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
         libc, trim_threshold, mmap_max = ctypes.CDLL(None), -1, -4  # as malloc.h numbers them
         libc.mallopt(mmap_max, 0)
         libc.mallopt(trim_threshold, -1)
-    if device == "cuda" and not torch.cuda.is_available():
-        raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
     # Naming the CPU would send every call of torch through Python once more.
     torch.set_default_device(None if device == "cpu" else device)
 

@@ -93,11 +93,13 @@ def check_writable(path: str | os.PathLike) -> None:
     """Refuses a path that no file can be written to, before work is spent on its content.
 
     Raises:
-        OSError: If it is a folder, or no file can be made beside it.
+        OSError: If it is a folder or a device, or no file can be made beside it.
     """
     path = Path(path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} cannot be written: it is a folder, expected a file")
+    if path.exists() and not path.is_file():
+        raise OSError(f"{path} cannot be written: it is a device, expected a file")
     try:
         _partial(path).touch()
         _partial(path).unlink()

@@ -57,10 +57,10 @@ def main(seeds: int = 84, data: Path = Path("data")) -> None:
         seeds: Number of runs, from seed 0 on.
         data: Folder that holds MNIST in MNIST/raw.
     """
-    from torch_port import framework, mnist
+    from torch_port import framework, mnist, weights
 
     if seeds < 2:
-        sys.exit(f"--seeds is {seeds}: expected at least 2, for a standard deviation")
+        raise ValueError(f"--seeds is {seeds}: expected at least 2, for a standard deviation")
     mnist.verify(data / "MNIST" / "raw")
 
     with ProcessPoolExecutor(os.cpu_count()) as pool:
@@ -73,8 +73,11 @@ def main(seeds: int = 84, data: Path = Path("data")) -> None:
         "losses": summarize(losses),
         "accuracy": summarize(np.array([accuracy for _, accuracy in runs])),
     }
-    TABLE.write_text(json.dumps(table, indent=1) + "\n")
+    weights.write_whole(TABLE, (json.dumps(table, indent=1) + "\n").encode())
 
 
 if __name__ == "__main__":
-    tyro.cli(main)
+    try:
+        tyro.cli(main)
+    except (OSError, ValueError) as error:
+        sys.exit(f"book_numbers: {error}")

@@ -16,6 +16,7 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -57,6 +58,9 @@ def products_in_torch(task: Task, precision: str) -> Contender:
     """The five products of a step alone: what no step can be faster than."""
     import torch
 
+    from torch_port import use_device
+
+    use_device("cpu")
     torch.set_float32_matmul_precision(precision)
     x, da = torch.as_tensor(task.images), torch.rand(task.batch_size, 512)
     h, dz = torch.rand(task.batch_size, 512), torch.rand(task.batch_size, 10)
@@ -106,14 +110,32 @@ def numpy_by_hand(task: Task) -> Contender:
     return Contender(run, lambda: weights)
 
 
-def torch_port(task: Task, settled: bool = True, sgd: bool = False) -> Contender:
-    """The port: as its command line runs it, or as it is imported, or by the SGD optimizer."""
-    from torch_port import SGD, mnist_model, training, update_weights, use_device
+def torch_port(
+    task: Task, settled: bool = True, sgd: bool = False, whole: bool = False
+) -> Contender:
+    """The port: as its command line settles it, or as imported; its step, or `fit` with a log."""
+    import torch
+
+    from torch_port import SGD, fit, mnist_model, training, update_weights, use_device
 
     if settled:
         use_device("cpu")
-    by_hand = partial(update_weights, learning_rate=task.rate)
-    return wing(training, mnist_model(), task, SGD(task.rate) if sgd else by_hand)
+    model = mnist_model(seed=0)
+    images, labels = torch.as_tensor(task.images), torch.as_tensor(task.labels)
+    rule = SGD(task.rate) if sgd else partial(update_weights, learning_rate=task.rate)
+
+    def run_fit(number: int) -> None:
+        span = slice(number * task.batch_size)
+        with open(os.devnull, "w") as log, redirect_stdout(log):
+
+            def on_step(epoch: int, batch: int, loss: float) -> None:
+                print(json.dumps({"epoch": epoch, "batch": batch, "loss": loss}), file=log)
+
+            options: dict[str, Any] = {"update_weights": rule, "on_step": on_step}
+            fit(model, images[span], labels[span], 1, task.batch_size, **options)
+
+    run = run_fit if whole else steps(training, task, model, images, labels, rule)
+    return Contender(run, lambda: [w.detach() for w in model.weights])
 
 
 def tf_reference(task: Task, **compiled: bool) -> Contender:
@@ -125,34 +147,22 @@ def tf_reference(task: Task, **compiled: bool) -> Contender:
     if compiled:
         # A graph that was traced for one model must not serve another.
         training.one_training_step = tf.function(training.one_training_step, **compiled)
-    by_hand = partial(update_weights, learning_rate=task.rate)
-    return wing(training, mnist_model(), task, by_hand)
+    model = mnist_model(seed=0)
+    images, labels = tf.constant(task.images), tf.constant(task.labels)
+    rule = partial(update_weights, learning_rate=task.rate)
+    return Contender(steps(training, task, model, images, labels, rule), lambda: model.weights)
 
 
-def wing(training: Any, model: Any, task: Task, update_weights: Callable) -> Contender:
-    """The step of either package, batch by batch, with the loss as a number."""
-    package = training.__package__
-    if package == "torch_port":
-        import torch
-
-        images, labels = torch.as_tensor(task.images), torch.as_tensor(task.labels)
-        for w, value in zip(model.weights, task.weights.values(), strict=True):
-            w.data.copy_(torch.as_tensor(value))
-    else:
-        import tensorflow as tf
-
-        images, labels = tf.constant(task.images), tf.constant(task.labels)
-        for w, value in zip(model.weights, task.weights.values(), strict=True):
-            w.assign(value)
+def steps(
+    training: Any, task: Task, model: Any, images: Any, labels: Any, update_weights: Callable
+) -> Callable[[int], None]:
+    """Returns the steps of either package, batch by batch, each with its loss as a number."""
 
     def run(number: int) -> None:
         for batch in batches(task, number):
             float(training.one_training_step(model, images[batch], labels[batch], update_weights))
 
-    def weights() -> Iterable[np.ndarray]:
-        return [w.detach().numpy() if package == "torch_port" else w.numpy() for w in model.weights]
-
-    return Contender(run, weights)
+    return run
 
 
 def torch_nn(task: Task) -> Contender:
@@ -254,6 +264,7 @@ CONTENDERS: dict[str, Callable[[Task], Contender]] = {
     "five products, MKL": partial(products_in_torch, precision="highest"),
     "five products, oneDNN": partial(products_in_torch, precision="medium"),
     "torch_port": torch_port,
+    "torch_port, fit with a log": partial(torch_port, whole=True),
     "torch_port, as imported": partial(torch_port, settled=False),
     "torch_port, SGD optimizer": partial(torch_port, sgd=True),
     "torch.nn, torch.optim.SGD": torch_nn,
@@ -269,12 +280,14 @@ CONTENDERS: dict[str, Callable[[Task], Contender]] = {
 }
 
 
-def read_mnist(data: Path, which: str) -> tuple[np.ndarray, np.ndarray]:
+def read_mnist(data: Path, which: str, copies: int = 1) -> tuple[np.ndarray, np.ndarray]:
     """Returns images, float32 in [0, 1], and labels, int64, of "train" or "t10k"."""
     raw = data / "MNIST" / "raw"
     images = np.fromfile(raw / f"{which}-images-idx3-ubyte", np.uint8, offset=16)
     labels = np.fromfile(raw / f"{which}-labels-idx1-ubyte", np.uint8, offset=8)
-    return images.reshape(-1, 784).astype("float32") / 255, labels.astype("int64")
+    pixels = np.tile(images, copies).reshape(-1, 784).astype("float32")
+    pixels /= 255
+    return pixels, np.tile(labels, copies).astype("int64")
 
 
 def whole_keras_run(backend: str, data: Path) -> None:
@@ -293,20 +306,19 @@ def main() -> None:
         whole_keras_run(options[0], Path(folder))
         return
     batch_size, rate, copies = int(options[0]), float(options[1]), int(options[2])
-    images, labels = read_mnist(Path(folder), "train")
-    images, labels = np.tile(images, (copies, 1)), np.tile(labels, copies)
+    images, labels = read_mnist(Path(folder), "train", copies)
     task = Task(oracle.initial_weights(0), images, labels, batch_size, rate)
     contender = CONTENDERS[name](task)
     for line in sys.stdin:
         start = time.perf_counter()
         contender.run(int(line))
         answer: dict[str, Any] = {"seconds": time.perf_counter() - start}
+        answer["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         if contender.weights is not None:
             model, names = oracle.Oracle("float32"), oracle.initial_weights(0)
             found = map(np.asarray, contender.weights())
             model.load_weights(dict(zip(names, found, strict=True)))
             answer["loss"] = float(model.gradients(images[:1000], labels[:1000])[0])
-        answer["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
         print(json.dumps(answer), flush=True)
 
 

@@ -12,7 +12,9 @@ from parity_tests.harness.lockstep import three_ways
 from parity_tests.harness.oracle import Oracle, softmax
 
 RUNG = "first example"
-SUFFIXES = {".keras": Reference, ".h5": Reference, ".safetensors": Port}
+SUFFIXES = {".keras": Reference, ".weights.h5": Reference, ".safetensors": Port}
+SHAPES = [[(784, 512), (512,)], [(512, 10), (10,)]]
+"""Of kernel and bias of each layer, as Keras stores them."""
 
 
 def convert(source: Positional[Path], target: Positional[Path], data: Path = Path("data")) -> None:
@@ -27,28 +29,35 @@ def convert(source: Positional[Path], target: Positional[Path], data: Path = Pat
         target: The file to write, of the other framework.
         data: Folder that holds MNIST in MNIST/raw.
     """
-    for path in (source, target):
-        if path.suffix not in SUFFIXES:
-            raise ValueError(f"{path}: expected a name in .keras, .weights.h5 or .safetensors")
-    given, made = SUFFIXES[source.suffix](), SUFFIXES[target.suffix]()
+    given, made = framework_of(source), framework_of(target)
     if given.package == made.package:
         raise ValueError(f"{source} and {target} are of one framework: nothing to convert")
     given.files.check_outputs([target], [source])
 
     given.model = given.wing.first_example.load_model(source)
+    shapes = [[tuple(w.shape) for w in layer.weights] for layer in given.model.layers]
+    if shapes != SHAPES:
+        raise ValueError(f"{source} has layers with weights of {shapes}: expected {SHAPES}")
     weights = given.weights()
     dtype = weights["layers.0.W"].dtype.name
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"{source} holds weights in {dtype}: expected float32 or float64")
     made.wing.use_dtype(dtype)
     made.model = made.wing.first_example.mnist_model()
-    shapes, expected = ({k: w.shape for k, w in one.weights().items()} for one in (given, made))
-    if shapes != expected:
-        raise ValueError(f"{source} holds weights of {shapes}: expected {expected}")
     made.load_weights(weights)
 
     _, (images, _) = given.wing.load_mnist(data, dtype)
     verify(given, made, np.asarray(images))
     made.wing.first_example.save_model(made.model, target)
     print(f"{target}: the same labels and probabilities for {len(images):,} test images")
+
+
+def framework_of(path: Path) -> Wing:
+    """Returns an implementation of the framework whose files have such a name."""
+    for suffix, wing in SUFFIXES.items():
+        if path.name.endswith(suffix):
+            return wing()
+    raise ValueError(f"{path}: expected a name in .keras, .weights.h5 or .safetensors")
 
 
 def verify(given: Wing, made: Wing, images: np.ndarray) -> None:

@@ -41,16 +41,17 @@ class Residual(Judge):
     """A judge that measures what is left over.
 
     Attributes:
+        dtype: Of the port's numbers, but for those of the rung "data".
         whole: Whether to go on where a tensor differs by more than rounding.
         residual: The largest difference over the largest number of a tensor, up to the first
-            tensor that differs by more than rounding; infinite where shapes differ, or dtypes
-            on the rung "data".
+            tensor that differs by more than rounding; infinite where shapes or dtypes differ.
         place: The first tensor that differed by more than rounding, and when.
         judged: This tensor.
         truths: What the tensors of that moment should be, by name; this one first.
         raised: Whether the port raised an error before any tensor differed.
     """
 
+    dtype: str = "float64"
     whole: bool = False
     residual: float = 0.0
     place: str = ""
@@ -59,14 +60,16 @@ class Residual(Judge):
     raised: bool = False
 
     def __call__(self, rung: str, quantity: str, tensor: str, **options: Any) -> None:
-        """Measures the difference of the first two arrays, whatever their dtypes."""
+        """Measures the difference of the first two arrays."""
         step, scale = options.pop("step", ""), options.pop("scale", 0.0)
         for option in ("window", "samples"):
             options.pop(option, None)
         (_, judged), (_, truth), *_ = options.items()
+        if rung != "data" and np.issubdtype(truth.dtype, np.floating):
+            truth = truth.astype(self.dtype)  # the oracle's are wider
         moment = f"{quantity}{step and f' at {step}'}"
         rounding = 0.0
-        if judged.shape != truth.shape or (rung == "data" and judged.dtype != truth.dtype):
+        if (judged.shape, judged.dtype) != (truth.shape, truth.dtype):
             residual = math.inf
         elif np.issubdtype(judged.dtype, np.floating):
             exact = TABLE[quantity]["float32"].multiple == 0
@@ -182,6 +185,7 @@ def explain(
     mnist: Mapping[str, np.ndarray],
     dtype: str,
     only: Sequence[str] = LADDER,
+    loaded: Mapping[str, np.ndarray] | None = None,
 ) -> list[Finding]:
     """Returns a finding for each rung that failed, up to the first that stays unexplained.
 
@@ -190,18 +194,19 @@ def explain(
         mnist: The right images and labels, by name, in the dtype of the port.
         dtype: Of the port.
         only: The rungs that the port has; by default all.
+        loaded: What the port should load, if that is not `mnist`.
     """
     images, labels = mnist["training images"], mnist["training labels"]
     answers: dict[str, Any] = {}
 
     def measure(rung: str, mistakes: tuple[Trap, ...], whole: bool = False) -> Residual:
-        residual = Residual(whole=whole)
+        residual = Residual(dtype=dtype, whole=whole)
         classes = tuple(trap.oracle for trap in mistakes if trap.oracle)
         kind: type[Oracle] = type("Hypothesis", (*classes, Oracle), {})
 
         def make_hypothesis() -> Oracle:
             hypothesis = kind(dtype)
-            hypothesis.mnist = mnist
+            hypothesis.mnist = loaded or mnist
             return hypothesis
 
         def make_remembered() -> Any:
@@ -229,7 +234,11 @@ def explain(
         found: dict[tuple[Trap, ...], tuple[bool, float]] = {}
         # On this rung, or on one before it that the port cannot be judged on.
         passed = [other for other in LADDER[: LADDER.index(rung)] if other not in only]
-        candidates = [trap for trap in CATALOGUE if trap.oracle and trap.rung in (rung, *passed)]
+        candidates = [
+            trap
+            for trap in CATALOGUE
+            if trap.oracle and trap not in made and trap.rung in (rung, *passed)
+        ]
         # Of two mistakes in one step either may come first.
         for size in (1, 2):
             if size == 2:  # of those that alone came closest
@@ -284,6 +293,8 @@ def relate(judged: np.ndarray, truths: Mapping[str, np.ndarray]) -> Iterator[str
         ):
             if judged.ndim == 1 and judged.size > 2 and _relative(ours, theirs, 0.0) <= rounding:
                 yield f"it is one step {name}"
+    if truth.dtype != judged.dtype:
+        yield f"its dtype is {judged.dtype}, and should be {truth.dtype}"
     if truth.ndim == 2 and equal(truth.T):
         yield "it is transposed"
     if truth.ndim == 2 and equal(truth.reshape(truth.shape[::-1]).T):

@@ -26,6 +26,9 @@ def learning_rates(data: Path = Path("data"), plot: Path = PLOT) -> None:
     """
     import matplotlib.pyplot as plt
 
+    from torch_port import weights
+
+    weights.check_writable(plot)
     plt.rcParams["svg.hashsalt"] = "naive-parity"  # the same file for the same numbers
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     print("learning rate  package       first loss  epoch 0  epoch 1  accuracy")
@@ -41,7 +44,9 @@ def learning_rates(data: Path = Path("data"), plot: Path = PLOT) -> None:
     axes.set(xlabel="step", ylabel="loss in nats, mean of 50 batches", yscale="log")
     axes.set_title("PyTorch (lines) and TensorFlow (dots) over it")
     axes.legend(title="learning rate")
-    figure.savefig(plot, format="svg", metadata={"Date": None})
+    content = io.BytesIO()
+    figure.savefig(content, format="svg", metadata={"Date": None})
+    weights.write_whole(plot, content.getvalue())
 
 
 def _train(wing: Any, rate: float, data: Path) -> tuple[np.ndarray, str]:

@@ -10,6 +10,8 @@ import inspect
 import io
 import json
 import multiprocessing
+import os
+import signal
 import sys
 import traceback
 from collections.abc import Mapping
@@ -17,15 +19,15 @@ from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 import safetensors.numpy
 
 NAMES = ("layers.0.W", "layers.0.b", "layers.1.W", "layers.1.b")
 SHAPES = ((784, 512), (512,), (512, 10), (10,))
-STEPS = ("one_training_step", "training_step", "train_step", "step")
-LEARNING_RATE = 1e-3
+STEPS = ("one_training_step", "training_step")
 
 
 class GuestError(RuntimeError):
@@ -34,6 +36,10 @@ class GuestError(RuntimeError):
 
 class GuestGone(GuestError):  # noqa: N818 (it is a verdict)
     """The process of the guest has ended: there is nobody to ask any more."""
+
+
+class Unseen(GuestError):  # noqa: N818 (it is a verdict)
+    """What is asked for cannot be seen from outside: it is neither right nor wrong."""
 
 
 class Unusable(GuestError):  # noqa: N818 (it is a verdict on the file)
@@ -62,11 +68,11 @@ class Guest:
         dtype: Of the weights and the images that it is given.
         device: Where its tensors lie.
         folder: Holds MNIST in MNIST/raw.
-        limit: Seconds within which each call must be answered, and each epoch of `fit`.
+        limit: Seconds within which a call must be answered; that of `fit`, times its epochs.
 
     Attributes:
-        abilities: What the file has beyond a model and a step: "load_mnist", "layers to call"
-            and "update_weights".
+        abilities: What the file has beyond a model and a step: "load_mnist", that with a
+            "dtype of load_mnist", "NaiveDense", "layers to call" and "update_weights".
 
     Raises:
         Unusable: If the file cannot be run, lacks names, or its weights have other shapes.
@@ -87,8 +93,8 @@ class Guest:
         self.limit = limit
         context = multiprocessing.get_context("spawn")
         self._connection, theirs = context.Pipe()
-        arguments = (theirs, str(path), dtype, device, str(folder))
-        self._process = context.Process(target=serve, args=arguments, daemon=True)
+        arguments = (theirs, str(path.absolute()), dtype, device, str(folder))
+        self._process = context.Process(target=serve, args=arguments)
         self._process.start()
         theirs.close()
         self.abilities: list[str] = []
@@ -104,20 +110,20 @@ class Guest:
         return self
 
     def close(self) -> None:
-        """Ends the process."""
+        """Ends the process, and those that it started."""
+        self._connection.close()
+        with contextlib.suppress(ProcessLookupError):  # before it had a group, or after its end
+            os.killpg(cast(int, self._process.pid), signal.SIGKILL)
         self._process.kill()
         self._process.join()
 
-    def _ask(self, method: str, **arrays: np.ndarray) -> tuple[dict, dict[str, np.ndarray]]:
-        return self._ask_with({}, method, arrays)
-
-    def _ask_with(
-        self, options: Mapping[str, Any], method: str, arrays: Mapping[str, np.ndarray]
+    def _ask(
+        self, method: str, arrays: Mapping[str, np.ndarray] | None = None, **options: Any
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
         what = {"reset": "its import"}.get(method, method)
         limit = self.limit * options.get("epochs", 1)
         try:
-            self._connection.send_bytes(encode({"method": method, **options}, arrays))
+            self._connection.send_bytes(encode({"method": method, **options}, arrays or {}))
             if not self._connection.poll(limit):
                 self.close()
                 raise GuestGone(
@@ -131,6 +137,8 @@ class Guest:
             raise GuestGone(
                 f"{self.path} ended its process in {what}, with exit status {status}"
             ) from error
+        if "unseen" in answer:
+            raise Unseen(answer["unseen"])
         if "error" in answer:
             raise GuestError(f"{self.path} in {what}: {answer['error']}")
         return answer, found
@@ -141,7 +149,11 @@ class Guest:
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Replaces the weights."""
-        self._ask("load_weights", **weights)
+        self._ask("load_weights", weights)
+
+    def first_weights(self) -> dict[str, np.ndarray]:
+        """Returns the weights that the model had when it was made."""
+        return self._ask("first_weights")[1]
 
     def weights(self) -> dict[str, np.ndarray]:
         """Returns the weights."""
@@ -149,36 +161,36 @@ class Guest:
 
     def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
         """Returns what one layer makes of its inputs."""
-        return self._ask_with({"index": index}, "layer_output", {"inputs": inputs})[1]["outputs"]
+        return self._ask("layer_output", {"inputs": inputs}, index=index)[1]["outputs"]
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns the loss and the gradients of their step; the weights are put back."""
-        found = self._ask("gradients", images=images, labels=labels)[1]
+        found = self._ask("gradients", {"images": images, "labels": labels})[1]
         return found.pop("loss"), found
 
     def step(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Returns the loss and the gradients of their step, which updates the weights."""
-        found = self._ask("step", images=images, labels=labels)[1]
+        found = self._ask("step", {"images": images, "labels": labels})[1]
         return found.pop("loss"), found
 
     def update(self, gradients: Mapping[str, np.ndarray]) -> None:
         """Applies their `update_weights` to the weights."""
-        self._ask("update", **gradients)
+        self._ask("update", gradients)
 
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
         """Runs their `fit`, or their step batch by batch; returns what their step returned."""
-        options = {"epochs": epochs, "batch_size": batch_size}
-        return self._ask_with(options, "fit", {"images": images, "labels": labels})[1]["losses"]
+        arrays = {"images": images, "labels": labels}
+        return self._ask("fit", arrays, epochs=epochs, batch_size=batch_size)[1]["losses"]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Returns the class of the largest output of their model for each image."""
-        return self._ask("predict", images=images)[1]["labels"]
+        return self._ask("predict", {"images": images})[1]["labels"]
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Returns the fraction of the images whose label is predicted: a float64 scalar."""
@@ -189,6 +201,7 @@ def serve(
     connection: Connection, path: str, dtype: str, device: str, folder: str
 ) -> None:  # pragma: no cover (in the other process)
     """Answers calls about the port in a file until the other end is closed."""
+    os.setsid()  # a group of its own, so that what it starts ends with it
     host = _Host(Path(path), dtype, device, folder)
     while True:
         try:
@@ -200,15 +213,16 @@ def serve(
             with contextlib.redirect_stdout(io.StringIO()):
                 answer, found = getattr(host, call.pop("method"))(arrays, **call)
             message = encode(answer, found)
+        except Unseen as error:
+            message = encode({"unseen": str(error)}, {})
         except Exception as error:  # noqa: BLE001 (whatever their file raises is the answer)
             message = encode({"error": _describe(error, path)}, {})
         connection.send_bytes(message)
 
 
 def _describe(error: Exception, path: str) -> str:
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__)]
-    names = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
-    line = next((n for n, name in zip(lines[::-1], names[::-1], strict=True) if name == path), None)
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    line = next((frame.lineno for frame in frames if frame.filename == path), None)
     if isinstance(error, SyntaxError):
         line = error.lineno
     text = " ".join(str(error).split())
@@ -225,31 +239,37 @@ class _Host:
         self.torch = torch
         self.path, self.device, self.folder = path, device, folder
         self.dtype = getattr(torch, dtype)
+        sys.path.insert(0, str(path.parent))
+        self.known = set(sys.modules)
 
     def reset(self, arrays: dict) -> tuple[dict, dict]:
         spec = importlib.util.spec_from_file_location("their_port", self.path)
         if spec is None or spec.loader is None:
             raise Unusable(f"{self.path} is not a Python file")
-        module = importlib.util.module_from_spec(spec)
+        for name in sys.modules.keys() - self.known:  # of their own, with what these remember
+            path = Path(getattr(sys.modules[name], "__file__", None) or "/")
+            if path.is_relative_to(self.path.parent) and "site-packages" not in path.parts:
+                del sys.modules[name]
+        self.module = module = importlib.util.module_from_spec(spec)
         sys.modules["their_port"] = module
-        sys.path.insert(0, str(self.path.parent))
-        try:
-            spec.loader.exec_module(module)
-        finally:
-            sys.path.pop(0)
-        self.module = module
+        spec.loader.exec_module(module)
         self.step_name = next((name for name in STEPS if callable(getattr(module, name, None))), "")
         if not self.step_name:
             raise Unusable(f"there is no function {' or '.join(STEPS[:2])}(model, images, labels)")
         self.model = self._model(module)
-        self.tensors = self._tensors()
         for name, tensor, shape in zip(NAMES, self.tensors, SHAPES, strict=True):
             if tuple(self._as_kernel(tensor).shape) != shape:
                 found = tuple(tensor.shape)
                 raise Unusable(f"{name} has shape {found}: expected {shape} or its transpose")
+        self.first = self._named(self.tensors)
+        for tensor in self.tensors:
             tensor.data = tensor.data.to(self.device, self.dtype)
-        able = [name for name in ("load_mnist", "update_weights") if hasattr(module, name)]
-        if all(callable(layer) for layer in getattr(self.model, "layers", [None])):
+        names = "load_mnist", "NaiveDense", "update_weights"
+        able = [name for name in names if hasattr(module, name)]
+        if "load_mnist" in able and "dtype" in inspect.signature(module.load_mnist).parameters:
+            able.append("dtype of load_mnist")
+        layers = getattr(self.model, "layers", ())
+        if isinstance(self.model, getattr(module, "NaiveSequential", ())) and len(layers) == 2:
             able.append("layers to call")
         return {"abilities": able}, {}
 
@@ -278,7 +298,9 @@ class _Host:
             )
         return classes[0]()
 
-    def _tensors(self) -> list:
+    @property
+    def tensors(self) -> list:
+        """The weights, asked for anew each time: a step may put others in their place."""
         model = self.model
         tensors = list(model.weights if hasattr(model, "weights") else model.parameters())
         if len(tensors) != len(NAMES):
@@ -304,7 +326,9 @@ class _Host:
     def data(self, arrays: dict) -> tuple[dict, dict]:
         load_mnist = self.module.load_mnist
         takes = inspect.signature(load_mnist).parameters
-        sets = load_mnist(self.folder) if takes else load_mnist()
+        dtype = str(self.dtype).removeprefix("torch.")
+        options = {"dtype": dtype} if "dtype" in takes else {}
+        sets = load_mnist(self.folder, **options) if takes else load_mnist()
         found = {
             f"{which} {what}": self._to_numpy(array)
             for which, pair in zip(("training", "test"), sets, strict=True)
@@ -317,6 +341,9 @@ class _Host:
             self._as_kernel(tensor.data).copy_(self._input(arrays[name]))
         return {}, {}
 
+    def first_weights(self, arrays: dict) -> tuple[dict, dict]:
+        return {}, self.first
+
     def weights(self, arrays: dict) -> tuple[dict, dict]:
         return {}, self._named(self.tensors)
 
@@ -325,29 +352,52 @@ class _Host:
         return {}, {"outputs": self._to_numpy(outputs)}
 
     def step(self, arrays: dict) -> tuple[dict, dict]:
-        before = [tensor.detach().clone() for tensor in self.tensors]
+        tensors = self.tensors
+        before = [tensor.detach().clone() for tensor in tensors]
         seen: dict[int, Any] = {}
 
         def see(index: int, gradient: Any) -> None:
             seen[index] = seen.get(index, 0) + gradient.detach().clone()
 
-        handles = [w.register_hook(partial(see, i)) for i, w in enumerate(self.tensors)]
+        def update_weights(gradients: Any, weights: Any, *arguments: Any, **options: Any) -> Any:
+            for gradient, weight in zip(gradients, weights, strict=True):
+                for index, tensor in enumerate(tensors):
+                    if weight is tensor and index not in seen:
+                        see(index, gradient)
+            return cast(Any, right)(gradients, weights, *arguments, **options)
+
+        step = getattr(self.module, self.step_name)
+        owner = self._owner(step, "update_weights")
+        right = getattr(owner, "update_weights", None)
+        handles = [
+            w.register_hook(partial(see, i)) for i, w in enumerate(tensors) if w.requires_grad
+        ]
         try:
-            step = getattr(self.module, self.step_name)
-            loss = step(self.model, self._input(arrays["images"]), self._input(arrays["labels"]))
-            loss = self._loss(loss)
+            # To which a gradient goes that was computed by hand.
+            with mock.patch.object(owner, "update_weights", update_weights, create=True):
+                loss = step(
+                    self.model, self._input(arrays["images"]), self._input(arrays["labels"])
+                )
         finally:
             for handle in handles:
                 handle.remove()
-        gradients = []
+        loss = self._loss(loss)
         for index, (w, w_before) in enumerate(zip(self.tensors, before, strict=True)):
-            if index not in seen:  # computed by hand: what the update tells of it
-                gradients.append((w_before - w.detach()) / LEARNING_RATE)
-            elif w.grad is not None and w.grad.any():  # with what was left of earlier steps
-                gradients.append(w.grad)
-            else:
-                gradients.append(seen[index])
+            if index not in seen and self.torch.equal(w, w_before):  # nothing reached it
+                see(index, self.torch.zeros_like(w))
+        if len(seen) < len(tensors):
+            raise Unseen("its gradients pass neither through autograd nor to update_weights")
+        gradients = [
+            # With what was left of earlier steps, if there was no zero_grad.
+            w.grad if w.grad is not None and w.grad.any() else seen[index]
+            for index, w in enumerate(tensors)
+        ]
         return {}, {"loss": loss, **self._named(gradients)}
+
+    def _owner(self, function: Any, name: str) -> ModuleType:
+        """Returns the module in which a function of theirs looks a name up."""
+        owner = sys.modules.get(getattr(function, "__module__", ""), self.module)
+        return owner if hasattr(owner, name) else self.module
 
     def _loss(self, returned: Any) -> np.ndarray:
         if isinstance(returned, float):  # which has lost its dtype
@@ -371,7 +421,8 @@ class _Host:
             else self._input(arrays[name])
             for name, w in zip(NAMES, self.tensors, strict=True)
         ]
-        self.module.update_weights(gradients, self.tensors)
+        with self.torch.no_grad():  # which their step may bring
+            self.module.update_weights(gradients, self.tensors)
         return {}, {}
 
     def fit(self, arrays: dict, epochs: int, batch_size: int) -> tuple[dict, dict]:
@@ -385,17 +436,19 @@ class _Host:
 
         def loop(model: Any, images: Any, labels: Any, epochs: int, batch_size: int) -> None:
             for _ in range(epochs):
+                if hasattr(self.module, "BatchGenerator"):
+                    batches = self.module.BatchGenerator(images, labels, batch_size)
+                    for _ in range(batches.num_batches):
+                        step(model, *batches.next())
+                    continue
                 for start in range(0, len(images), batch_size):
                     batch = slice(start, start + batch_size)
                     step(model, images[batch], labels[batch])
 
         fit = getattr(self.module, "fit", loop)
         images, labels = self._input(arrays["images"]), self._input(arrays["labels"])
-        setattr(self.module, self.step_name, step)
-        try:
+        with mock.patch.object(self._owner(fit, self.step_name), self.step_name, step):
             fit(self.model, images, labels, epochs, batch_size)
-        finally:
-            setattr(self.module, self.step_name, right)
         if not losses:
             raise LookupError(f"fit never called {self.step_name}: its losses cannot be seen")
         return {}, {"losses": np.array(losses)}

@@ -439,6 +439,7 @@ def rungs(
     images: np.ndarray,
     labels: np.ndarray,
     make_oracle: MakeOracle = Oracle,
+    rule: str = "update by hand",
 ) -> dict[str, Callable[[], None]]:
     """Returns the rungs of the ladder, in their order, each ready to be judged.
 
@@ -449,6 +450,7 @@ def rungs(
         images: Shape (at least 300, 784), in the dtype of the implementations.
         labels: Shape (at least 300,), int64.
         make_oracle: Given a dtype, returns the third computation.
+        rule: The row of the tolerance table for one update.
     """
     images, labels = images[:300], labels[:300]
     batch = images[:128], labels[:128]
@@ -482,7 +484,7 @@ def rungs(
         "layer outputs": lambda: layer_outputs(judge, *pair(), batch[0], make_oracle),
         "loss": lambda: losses(judge, *pair(), make_oracle),
         "gradients": lambda: gradients(judge, *pair(), *batch, make_oracle),
-        "one update": lambda: one_update(judge, *pair()),
+        "one update": lambda: one_update(judge, *pair(), rule),
         "trajectory": trajectory,
         "first example": first_example,
     }

@@ -25,20 +25,24 @@ MATRIX = Path(__file__).parents[1] / "sensitivity.json"
 CLEAN_SEEDS = 5
 
 
-def caught(trap: Trap | None, mnist: Mapping[str, np.ndarray], dtype: str) -> Divergence | None:
+def caught(
+    trap: Trap | None, mnist: Mapping[str, np.ndarray], dtype: str, data: Path
+) -> Divergence | None:
     """Returns how the port diverges first with a mistake planted, or as it is.
 
     Args:
         trap: To be planted.
         mnist: The right images and labels, by name, in the dtype.
         dtype: "float32" or "float64".
+        data: Folder that holds MNIST in MNIST/raw.
     """
     with trap.plant() if trap else contextlib.nullcontext():
-        loaded = Port(dtype=dtype).data() if trap and trap.rung == "data" else mnist
+        of_data = trap is not None and trap.rung == "data"
+        loaded = Port(dtype=dtype, folder=data).data() if of_data else mnist
 
-        def made(kind: type[Port] | type[Reference], data: Mapping[str, np.ndarray]) -> Any:
+        def made(kind: type[Port] | type[Reference], sets: Mapping[str, np.ndarray]) -> Any:
             implementation: Any = kind(dtype=dtype)
-            implementation.data = lambda: data
+            implementation.data = lambda: sets
             return implementation
 
         return climb(
@@ -89,7 +93,7 @@ def measure(name: str, data: Path, seeds: int) -> dict[str, Any]:
     found = []
     for dtype in ("float32", "float64"):
         mnist = Reference(dtype=dtype, folder=data).data()
-        if (divergence := caught(trap, mnist, dtype)) is not None:
+        if (divergence := caught(trap, mnist, dtype, data)) is not None:
             found.append((RUNGS.index(divergence.rung), dtype, divergence))
     row: dict[str, Any] = {"name": name, "rung": None, "excess": None}
     if found:

@@ -107,30 +107,29 @@ class Replay:
                 raise FileNotFoundError(f"{path} is missing: `make record` writes a recording")
         try:
             trace = json.loads(index.read_text())
-            version = trace["format"]
-        except (ValueError, LookupError, TypeError) as error:
+            if (version := trace["format"]) != FORMAT:
+                raise ValueError(
+                    f"{index} is of format {version}: expected {FORMAT}; record it again"
+                )
+            expected, calls = trace["sha256"], enumerate(trace["calls"])
+            self.dtype: Literal["float32", "float64"] = trace["dtype"]
+            self.epochs: int = trace["epochs"]
+            self._calls: dict[str, list] = {rung: [] for rung in RECORDED}
+            for number, call in calls:
+                self._calls[call["rung"]].append(
+                    (number, call["method"], call["asked"], call["answered"])
+                )
+        except (json.JSONDecodeError, LookupError, TypeError) as error:
             raise ValueError(f"{index} is not the index of a recording") from error
-        if version != FORMAT:
-            raise ValueError(f"{index} is of format {version}: expected {FORMAT}; record it again")
         content = answers.read_bytes()
         found = hashlib.sha256(content).hexdigest()
-        if found != trace["sha256"]:
+        if found != expected:
             raise ValueError(
                 f"{answers} is truncated or altered ({len(content):,} bytes, SHA-256 {found}, "
-                f"expected {trace['sha256']}): record it again"
+                f"expected {expected}): record it again"
             )
-        self.dtype: Literal["float32", "float64"] = trace["dtype"]
-        self.epochs: int = trace["epochs"]
         self.rung = ""
         self._arrays = safetensors.numpy.load(content)
-        self._calls = {
-            rung: [
-                {**call, "number": number}
-                for number, call in enumerate(trace["calls"])
-                if call["rung"] == rung
-            ]
-            for rung in RECORDED
-        }
         for method in ASKED:
             setattr(self, method, self._replaying(method))
 
@@ -141,14 +140,13 @@ class Replay:
 
     def _replaying(self, method: str) -> Callable:
         def asked(*arguments: Any) -> Any:
-            call = next(self._left, None)
-            if call is None or (call["method"], call["asked"]) != (method, digest(arguments)):
+            number, *asked, names = next(self._left, (0, "nothing", "", []))
+            if asked != [method, digest(arguments)]:
                 raise ValueError(
                     f"the recording was made by another ladder: on rung {self.rung!r} it has no "
                     f"answer to {method}; record it again"
                 )
-            number = call["number"]
-            found = {name: self._arrays[f"{number}/{name}"] for name in call["answered"]}
+            found = {name: self._arrays[f"{number}/{name}"] for name in names}
             if method in ("gradients", "step"):
                 return found.pop("loss"), found
             return found.get("", found or None)
@@ -169,6 +167,10 @@ def write_trace(folder: Path, data: Path, dtype: str, epochs: int) -> None:
         raise ValueError(f"epochs is {epochs}: expected at least 1")
     from tf_reference import framework, weights
 
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in ("answers.safetensors", "trace.json"):
+        weights.check_writable(folder / name)
+    framework.use_device("cpu")
     reference = Reference(dtype=dtype, folder=data)
     mnist = reference.data()
     recorder: Any = Recorder(reference)
@@ -189,8 +191,10 @@ def write_trace(folder: Path, data: Path, dtype: str, epochs: int) -> None:
         "versions": framework.versions(),
         "dtype": dtype,
         "epochs": epochs,
+        "batch_size": 128,
+        "learning_rate": 1e-3,
+        "seed": 0,
         "calls": recorder.calls,
     }
-    folder.mkdir(parents=True, exist_ok=True)
     weights.write_whole(folder / "answers.safetensors", content)
     weights.write_whole(folder / "trace.json", (json.dumps(trace) + "\n").encode())
