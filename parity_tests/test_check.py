@@ -432,7 +432,7 @@ def test_a_recording_stands_in_for_tensorflow(check, trace, monkeypatch):
     # In this process; that of the guest imports none in any case.
     monkeypatch.setitem(sys.modules, "tensorflow", None)
     monkeypatch.setitem(sys.modules, "tf_reference.framework", None)
-    status, out, err = check(BOOK, "--trace", str(trace))
+    status, out, err = check(BOOK, "--trace", str(trace), epochs=1)
     assert (status, out.count("pass\n")) == (0, 6), err
     status, out, _ = check(BOOK.replace("g * 1e-3", "g * 1e-2"), "--trace", str(trace))
     assert status == 1

@@ -1,13 +1,42 @@
-"""What the README shows is what the code is."""
+"""What the README shows is what the code is, and what was measured."""
 
 import difflib
+import json
 from pathlib import Path
 
+from parity_tests.harness import benchmark, sensitivity
+from parity_tests.harness.lockstep import LADDER
+from parity_tests.harness.traps import CATALOGUE
+
 ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+MATRIX = json.loads(sensitivity.MATRIX.read_text())
+TIMES = json.loads(benchmark.RESULTS.read_text())
 
 
 def test_the_diff_in_the_readme_is_that_of_the_twins():
     paths = "tf_reference/losses.py", "torch_port/losses.py"
     reference, port = ((ROOT / path).read_text().splitlines() for path in paths)
     diff = "\n".join(difflib.unified_diff(reference, port, *paths, lineterm=""))
-    assert diff in (ROOT / "README.md").read_text()
+    assert diff in README
+
+
+def test_the_matrix_is_of_this_catalogue_in_which_every_trap_was_caught():
+    found = [(row["name"], row["declared"], row["caught"]) for row in MATRIX["traps"]]
+    assert found == [(trap.name, trap.rung, True) for trap in CATALOGUE]
+    assert MATRIX["clean"]["rung"] is None
+
+
+def test_the_readme_and_the_text_show_the_matrix():
+    assert sensitivity.short(MATRIX) in README
+    text = sensitivity.MATRIX.with_suffix(".txt").read_text()
+    assert text == sensitivity.table(MATRIX) + "\n"
+    silent = sum(row["silent"] for row in MATRIX["traps"])
+    assert f"{len(MATRIX['traps'])} of {len(CATALOGUE)} are caught, {silent} of which" in README
+    assert len({row["declared"] for row in MATRIX["traps"]}) == len(LADDER)
+
+
+def test_the_readme_shows_the_benchmark_with_its_machine_and_versions():
+    assert benchmark.ratios(TIMES) in README
+    for what, value in TIMES["machine"].items():
+        assert f"{what} {value}" in README

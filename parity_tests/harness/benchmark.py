@@ -127,13 +127,14 @@ def bench(
         "steps": {},
     }
     for batch_size in BATCHES:
-        results["steps"][batch_size] = steps(pythons, batch_size, rounds, data)
-        print(table(results["steps"][batch_size], f"a step of {batch_size:,}", "ms"), flush=True)
+        rows = results["steps"][str(batch_size)] = steps(pythons, batch_size, rounds, data)
+        print(table(rows, f"a step of {batch_size:,}", "ms"), flush=True)
     results["commands"] = commands(python if of_jax else None, rounds // 2, data)
     print(table(results["commands"], "ten epochs, from the command line", "s"), flush=True)
     results["growth"] = growth(rounds // 2, data)
     for row in results["growth"]:
         print("{images:,} images: {seconds:.2f} s an epoch, {megabytes:.0f} MB".format(**row))
+    print(ratios(results))
     print(f"absent: {', '.join(results['absent']) or 'none'}; {results['machine']}")
     weights.write_whole(output, (json.dumps(results, indent=1) + "\n").encode())
     weights.write_whole(plot, drawn(results["growth"]))
@@ -294,6 +295,23 @@ def table(rows: Mapping[str, Mapping[str, float]], title: str, unit: str) -> str
         times = "{median:.3g} | {least:.3g}, {most:.3g} | {ratio:.2f}".format(**row)
         memory = f"{row['megabytes']:.0f}" if "megabytes" in row else ""
         lines.append(f"| {name} | {times} | {memory} |")
+    return "\n".join(lines) + "\n"
+
+
+def ratios(results: Mapping[str, Any]) -> str:
+    """Returns a Markdown table of all ratios, in the order of a step of 128."""
+    columns = [
+        *((f"a step of {size:,}", "ms", results["steps"][str(size)]) for size in BATCHES),
+        ("ten epochs as a command", "s", results["commands"]),
+    ]
+    titles = " | ".join(title for title, *_ in columns)
+    lines = [f"| x {SHIPPED} | {titles} |", "|---" * (len(columns) + 1) + "|"]
+    rows = results["steps"]["128"]
+    for name in sorted(rows, key=lambda name: rows[name]["ratio"]):
+        cells = [f"{row[name]['ratio']:.2f}" if name in row else "" for *_, row in columns]
+        if name == SHIPPED:
+            cells = [f"{row[name]['median']:.3g} {unit}" for _, unit, row in columns]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 
 

@@ -18,7 +18,7 @@ import numpy as np
 
 from parity_tests.harness.adapters import Port, Reference
 from parity_tests.harness.compare import Divergence, Judge
-from parity_tests.harness.lockstep import RUNGS, climb
+from parity_tests.harness.lockstep import LADDER, RUNGS, climb
 from parity_tests.harness.traps import CATALOGUE, Trap
 
 MATRIX = Path(__file__).parents[1] / "sensitivity.json"
@@ -114,14 +114,14 @@ def traps(data: Path = Path("data"), seeds: int = 3, output: Path = MATRIX) -> N
     Args:
         data: Folder that holds MNIST in MNIST/raw.
         seeds: Trainings of each trap, from 1 to 5.
-        output: Write the matrix to this JSON file.
+        output: Write the matrix to this JSON file, and as text beside it.
     """
     if not 1 <= seeds <= CLEAN_SEEDS:
         raise ValueError(f"--seeds is {seeds}: expected a number from 1 to {CLEAN_SEEDS}")
     from torch_port import mnist, weights
 
     mnist.verify(data / "MNIST" / "raw")
-    weights.check_writable(output)
+    weights.check_outputs([output, output.with_suffix(".txt")], [])
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
     context = multiprocessing.get_context("spawn")
     names = ["", *(trap.name for trap in CATALOGUE)]
@@ -139,6 +139,7 @@ def traps(data: Path = Path("data"), seeds: int = 3, output: Path = MATRIX) -> N
         "traps": [judged(row, clean) for row in rows],
     }
     weights.write_whole(output, (json.dumps(matrix, indent=1) + "\n").encode())
+    weights.write_whole(output.with_suffix(".txt"), (table(matrix) + "\n").encode())
     print(table(matrix))
     missed = [row["name"] for row in matrix["traps"] if not row["caught"]]
     if clean["rung"] or missed:
@@ -182,4 +183,15 @@ def table(matrix: Mapping[str, Any]) -> str:
     for kind in ("scratch", "first example"):
         mean, deviation = np.mean(clean[kind]), np.std(clean[kind], ddof=1)
         lines.append(f"the port as it is, {kind}: accuracy {mean:.4f} +- {deviation:.4f}")
+    return "\n".join(lines)
+
+
+def short(matrix: Mapping[str, Any]) -> str:
+    """Returns the matrix as a Markdown table, one line for each rung of the ladder."""
+    lines = ["| rung | caught there | accuracy alone would have passed |", "|---|---|---|"]
+    for rung in LADDER:
+        rows = [row for row in matrix["traps"] if row["declared"] == rung]
+        silent = [row["name"] for row in rows if row["silent"]]
+        caught = f"{sum(row['caught'] for row in rows)} of {len(rows)}"
+        lines.append(f"| {rung} | {caught} | {len(silent)}: {', '.join(silent) or 'none'} |")
     return "\n".join(lines)
