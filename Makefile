@@ -57,7 +57,7 @@ record: $(installed) $(mnist) ## Record the reference, to check ports without Te
 traps: $(installed) $(mnist) ## Plant each known mistake, and show what sees it (half an hour)
 	@$(run) -m parity_tests traps --data $(DATA) $(ARGS)
 
-bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs, here and elsewhere (a quarter of an hour)
+bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs, here and elsewhere (half an hour)
 	@$(run) -m parity_tests bench --peers $(peers) --data $(DATA) $(ARGS)
 
 $(peers)/.installed: .constraints.txt

@@ -255,7 +255,7 @@ class _Host:
         spec.loader.exec_module(module)
         self.step_name = next((name for name in STEPS if callable(getattr(module, name, None))), "")
         if not self.step_name:
-            raise Unusable(f"there is no function {' or '.join(STEPS[:2])}(model, images, labels)")
+            raise Unusable(f"there is no function {' or '.join(STEPS)}(model, images, labels)")
         self.model = self._model(module)
         for name, tensor, shape in zip(NAMES, self.tensors, SHAPES, strict=True):
             if tuple(self._as_kernel(tensor).shape) != shape:
