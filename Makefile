@@ -71,7 +71,8 @@ lint: $(installed) ## Check style, format and types
 	@$(run) -m mypy
 
 diff: ## Show the port: every line in which the two packages differ
-	@for file in tf_reference/*.py*; do diff -u $$file torch_port/$${file#*/} || true; done
+	@for file in tf_reference/*.py*; do port=torch_port/$${file#*/}; \
+		diff -u --label $$file --label $$port $$file $$port || true; done
 
 clean: ## Remove the environment, the data and the caches
 	rm -rf .venv .venv-peers data build *.egg-info .hypothesis .*_cache

@@ -1,6 +1,7 @@
 """MNIST, through the framework's own reader, from files whose content is verified."""
 
 import hashlib
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -64,8 +65,12 @@ def load_mnist(
         try:
             torchvision.datasets.MNIST(folder, download=True)
         except RuntimeError as error:
+            for empty in (raw, *raw.parents[:2]):  # torchvision made them first
+                with suppress(OSError):
+                    empty.rmdir()
             raise FileNotFoundError(
-                f"MNIST is not in {raw} and could not be downloaded: run `make data`"
+                f"MNIST is not in {raw} and could not be downloaded: run `make data`, "
+                "or name the folder that holds it"
             ) from error
     verify(raw)
     paths = [raw / name for name in FILES]

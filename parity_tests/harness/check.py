@@ -21,7 +21,7 @@ from parity_tests.harness.trace import Replay, write_trace
 NEEDS = {
     "data": "load_mnist",
     "initial weights": "NaiveDense",
-    "layer outputs": "layers to call",
+    "layer outputs": "NaiveSequential of two layers",
     "gradients": None,
     "one update": "update_weights",
     "trajectory": None,
@@ -41,7 +41,7 @@ def check(
     dtype: Literal["float32", "float64"] = "float64",
     device: Literal["cpu", "cuda"] = "cpu",
     epochs: int = 10,
-    limit: float = 60.0,
+    limit: float = 120.0,
     data: Path = Path("data"),
 ) -> None:
     """Check a port in a file of its own, rung by rung, and explain where it differs.

@@ -72,7 +72,8 @@ class Guest:
 
     Attributes:
         abilities: What the file has beyond a model and a step: "load_mnist", that with a
-            "dtype of load_mnist", "NaiveDense", "layers to call" and "update_weights".
+            "dtype of load_mnist", "NaiveDense", a "NaiveSequential of two layers" and
+            "update_weights".
 
     Raises:
         Unusable: If the file cannot be run, lacks names, or its weights have other shapes.
@@ -86,7 +87,7 @@ class Guest:
         dtype: str = "float64",
         device: str = "cpu",
         folder: Path = Path("data"),
-        limit: float = 60.0,
+        limit: float = 120.0,
     ) -> None:
         self.path = path
         self.dtype = dtype
@@ -270,7 +271,7 @@ class _Host:
             able.append("dtype of load_mnist")
         layers = getattr(self.model, "layers", ())
         if isinstance(self.model, getattr(module, "NaiveSequential", ())) and len(layers) == 2:
-            able.append("layers to call")
+            able.append("NaiveSequential of two layers")
         return {"abilities": able}, {}
 
     def _model(self, module: ModuleType) -> Any:
