@@ -60,11 +60,13 @@ class Residual(Judge):
     raised: bool = False
 
     def __call__(self, rung: str, quantity: str, tensor: str, **options: Any) -> None:
-        """Measures the difference of the first two arrays."""
+        """Measures the difference of the first two arrays, if the first is the port's."""
         step, scale = options.pop("step", ""), options.pop("scale", 0.0)
         for option in ("window", "samples"):
             options.pop(option, None)
-        (_, judged), (_, truth), *_ = options.items()
+        (name, judged), (_, truth), *_ = options.items()
+        if name != "port":  # the oracle, which is on both sides
+            return
         if rung != "data" and np.issubdtype(truth.dtype, np.floating):
             truth = truth.astype(self.dtype)  # the oracle's are wider
         moment = f"{quantity}{step and f' at {step}'}"
