@@ -444,6 +444,8 @@ def test_a_recording_stands_in_for_tensorflow(check, trace, monkeypatch):
     [
         ("trace.json", lambda b: b.replace(b'"format": 1', b'"format": 2'), "is of format 2"),
         ("trace.json", lambda b: b[:100], "is not the index of a recording"),
+        ("trace.json", lambda b: b"\xff" + b, "is not the index of a recording"),
+        ("trace.json", lambda b: b'{"format": 1}', "is not the index of a recording"),
         ("answers.safetensors", lambda b: b[:-1], "is truncated or altered"),
         ("answers.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "is truncated or altered"),
         ("answers.safetensors", None, "is missing"),

@@ -32,7 +32,7 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
         torch.set_float32_matmul_precision("highest")
     torch.backends.cuda.matmul.fp32_precision = "ieee"  # TensorFloat-32 has 10 bits, not 23
     # Torch takes every tensor from malloc. glibc would return large ones to the kernel after each
-    # step, which would clear the same pages again for the next: a third of a full-batch step.
+    # step, which would clear the same pages again for the next: a quarter of a full-batch step.
     if platform.libc_ver()[0] == "glibc":
         libc, trim_threshold, mmap_max = ctypes.CDLL(None), -1, -4  # as malloc.h numbers them
         libc.mallopt(mmap_max, 0)

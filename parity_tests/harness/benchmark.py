@@ -216,11 +216,13 @@ def commands(jax: Path | None, rounds: int, data: Path) -> dict[str, dict[str, f
         package: [sys.executable, "-m", package, "train", "--log", "log", "--data"]
         for package in ("torch_port", "tf_reference")
     }
-    pythons = {"TensorFlow": sys.executable, "PyTorch": sys.executable, "JAX": jax}
-    backends = {"TensorFlow": "tensorflow", "PyTorch": "torch", "JAX": "jax"}
-    for name, python in pythons.items():
+    for name, backend, python in (
+        ("TensorFlow", "tensorflow", sys.executable),
+        ("PyTorch", "torch", sys.executable),
+        ("JAX", "jax", jax),
+    ):
         if python is not None:
-            lines[f"Keras fit on {name}"] = [python, "-m", *keras, backends[name]]
+            lines[f"Keras fit on {name}"] = [python, "-m", *keras, backend]
 
     def run(line: list[Any], folder: str) -> float:
         start = time.perf_counter()

@@ -119,7 +119,7 @@ class Replay:
                 self._calls[call["rung"]].append(
                     (number, call["method"], call["asked"], call["answered"])
                 )
-        except (json.JSONDecodeError, LookupError, TypeError) as error:
+        except (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError) as error:
             raise ValueError(f"{index} is not the index of a recording") from error
         content = answers.read_bytes()
         found = hashlib.sha256(content).hexdigest()
