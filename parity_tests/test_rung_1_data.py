@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 
 import tf_reference
 import torch_port
@@ -57,3 +58,9 @@ def test_two_exchanged_labels_are_seen(arrays):
     port[[0, 1]] = port[[1, 0]]
     with pytest.raises(Divergence, match=r"labels training labels .*: 2 of 60000 elements"):
         compare(Judge(), arrays)
+
+
+def test_the_port_reads_images_and_labels_onto_the_default_device(data):
+    with torch.device("meta"):
+        train, test = torch_port.load_mnist(data)
+    assert [array.device.type for array in train + test] == ["meta"] * 4

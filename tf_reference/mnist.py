@@ -75,7 +75,8 @@ def load_mnist(
             ) from error
 
     def prepare(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        scaled = images.reshape(-1, 28 * 28).astype(dtype) / 255
+        scaled = images.reshape(-1, 28 * 28).astype(dtype)
+        scaled /= 255  # in place, since to touch new memory takes longer than to divide
         return scaled, labels.astype("int64")
 
     return prepare(*train), prepare(*test)

@@ -81,7 +81,8 @@ def load_mnist(
     train, test = ((images[16:], labels[8:]) for images, labels in (files[:2], files[2:]))
 
     def prepare(images: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-        scaled = images.reshape(-1, 28 * 28).numpy().astype(dtype) / 255
-        return torch.as_tensor(scaled), labels.long()
+        scaled = images.reshape(-1, 28 * 28).to(getattr(torch, dtype))
+        scaled /= 255  # in place, since to touch new memory takes longer than to divide
+        return torch.as_tensor(scaled), torch.as_tensor(labels.long())
 
     return prepare(*train), prepare(*test)

@@ -213,7 +213,7 @@ def commands(jax: Path | None, rounds: int, data: Path) -> dict[str, dict[str, f
     """
     keras = "parity_tests.harness.contenders", "whole-keras-run"
     lines: dict[str, list[Any]] = {
-        package: [sys.executable, "-m", package, "train", "--log", "log", "--data"]
+        package: [sys.executable, "-m", package, "train", "--data"]
         for package in ("torch_port", "tf_reference")
     }
     for name, backend, python in (
