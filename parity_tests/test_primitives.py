@@ -58,7 +58,7 @@ def test_clip_passes_the_gradient_at_its_bounds_in_tensorflow_but_not_in_torch(j
     judge(
         RUNG, "relu and clip", "clip, derivative 1", reference=dp["reference"], oracle=dp["oracle"]
     )
-    # This is why the port's loss does not use torch.clamp.
+    # This is why no gradient of the port's loss goes through torch.clamp.
     assert np.flatnonzero(dp["port"] != dp["reference"]).tolist() == [2, 5]
 
 

@@ -21,7 +21,7 @@ def sparse_categorical_crossentropy(labels: Tensor, predictions: Tensor) -> Tens
 
     Source: keras/src/backend/tensorflow/nn.py.
     """
-    # Not torch.clamp: at its bounds it passes no gradient, where TensorFlow's clip does.
-    clipped = torch.where(predictions < 1e-7, 1e-7, predictions)
-    clipped = torch.where(clipped > 1 - 1e-7, 1 - 1e-7, clipped)
+    # At its bounds torch.clamp would pass no gradient, where TensorFlow's clip does.
+    clipped = torch.clamp(predictions.detach(), 1e-7, 1 - 1e-7)
+    clipped = torch.where(predictions == clipped, predictions, clipped)
     return torch.nn.functional.cross_entropy(torch.log(clipped), labels.long(), reduction="none")
