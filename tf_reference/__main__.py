@@ -1,5 +1,6 @@
 """The command line: `train`, `evaluate` and `gradients`, with the options of their functions."""
 
+import gc
 import json
 import math
 import os
@@ -189,6 +190,7 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell says of what Ctrl-C ended
+    gc.freeze()  # or Python searches a whole framework for garbage before it ends
 
 
 if __name__ == "__main__":
