@@ -190,8 +190,8 @@ def main() -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)  # as a shell says of what Ctrl-C ended
-    gc.freeze()  # or Python searches a whole framework for garbage before it ends
 
 
 if __name__ == "__main__":
     main()
+    gc.freeze()  # or Python searches a whole framework for garbage before it ends
