@@ -9,11 +9,17 @@ peers := .venv-peers
 # Fetching puts this file in place last.
 mnist := $(DATA)/MNIST/raw/t10k-labels-idx1-ubyte
 
+proof := $(run) -m parity_tests
+results := parity_tests/measurements/results
+
 # The tests run in as many processes as there are cores, each of one thread.
 one_thread := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 in_parallel := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+proof_tests := parity_tests/tests/ladder parity_tests/tests/traps
+tests := $(one_thread) $(run) -m pytest --data "$(DATA)"
 
-.PHONY: help install data train-torch train-tf parity test check record traps bench lint diff clean
+.PHONY: help install data train-torch train-tf parity test search soak check record traps bench \
+	lint diff clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -31,34 +37,43 @@ $(installed): pyproject.toml .constraints.txt
 	$(run) -m pip install --quiet --constraint .constraints.txt --editable '.[parity]'
 	@touch $@
 
-data: $(installed) ## Fetch MNIST, and verify it
-	@$(run) -m parity_tests.harness.mnist_mirror $(DATA)
+data: $(installed) ## Fetch MNIST and verify it
+	@$(proof) fetch-mnist "$(DATA)"
 
 $(mnist): | $(installed)
-	@$(run) -m parity_tests.harness.mnist_mirror $(DATA)
+	@$(proof) fetch-mnist "$(DATA)"
 
 train-torch: $(installed) $(mnist) ## Train the book's network in PyTorch
-	@$(run) -m torch_port train --data $(DATA) $(ARGS)
+	@$(run) -m torch_port train --data "$(DATA)" $(ARGS)
 
 train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow
-	@$(run) -m tf_reference train --data $(DATA) $(ARGS)
+	@$(run) -m tf_reference train --data "$(DATA)" $(ARGS)
 
-parity: $(installed) $(mnist) ## Prove that the two are the same: the tests of parity_tests/
-	@$(one_thread) $(run) -m pytest --data $(DATA) $(in_parallel) parity_tests $(ARGS)
+parity: $(installed) $(mnist) ## Prove that the two are the same (4 minutes on two cores)
+	@$(tests) $(in_parallel) -m "not thorough and not soak" $(proof_tests) $(ARGS)
 
-test: parity ## Run all tests; they all live in parity_tests/
+test: $(installed) $(mnist) ## Run all tests, the proof included (8 minutes)
+	@$(tests) $(in_parallel) $(ARGS)
 
-check: $(installed) $(mnist) ## Check anybody's port: make check PORT=file.py (TRACE=folder, ARGS=...)
-	@$(run) -m parity_tests check $(PORT) $(if $(TRACE),--trace $(TRACE)) --data $(DATA) $(ARGS)
+search: $(installed) $(mnist) ## Search for a counterexample with new random inputs (10 minutes)
+	@$(tests) --hypothesis-profile search -m hypothesis $(ARGS)
 
-record: $(installed) $(mnist) ## Record the reference, to check ports without TensorFlow: TRACE=folder
-	@$(run) -m parity_tests record $(TRACE) --data $(DATA) $(ARGS)
+soak: $(installed) $(mnist) ## Run what takes longer: the soak tests, the search, the traps (2 hours)
+	@$(tests) -m soak $(ARGS)
+	@$(MAKE) search traps
 
-traps: $(installed) $(mnist) ## Plant each known mistake, and show what sees it (half an hour)
-	@$(run) -m parity_tests traps --data $(DATA) $(ARGS)
+check: $(installed) $(mnist) ## Check your own port: make check PORT=file.py (RECORDING=folder)
+	@$(proof) check "$(PORT)" $(if $(RECORDING),--recording "$(RECORDING)") --data "$(DATA)" $(ARGS)
 
-bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs, here and elsewhere (half an hour)
-	@$(run) -m parity_tests bench --peers $(peers) --data $(DATA) $(ARGS)
+record: $(installed) $(mnist) ## Record the reference, to check ports without TensorFlow: RECORDING=folder
+	@$(proof) record $(if $(RECORDING),"$(RECORDING)") --data "$(DATA)" $(ARGS)
+
+traps: $(installed) $(mnist) ## Plant each known mistake and show what sees it (half an hour)
+	@$(proof) traps --data "$(DATA)" --output parity_tests/traps/sensitivity.json $(ARGS)
+
+bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs against others (half an hour)
+	@$(proof) bench --peers $(peers) --data "$(DATA)" \
+		--output $(results)/benchmark.json --plot $(results)/benchmark.svg $(ARGS)
 
 $(peers)/.installed: .constraints.txt
 	$(PYTHON) -m venv $(peers)

@@ -1,37 +1,52 @@
-"""The command line of the proof: its experiments, its traps, and the conversion of models."""
+"""The command line of the proof, `naive-parity`: check a port, and repeat what was measured."""
 
 import sys
 
 import tyro
 
-from parity_tests.harness import benchmark, check, conversion, experiments, sensitivity
-from parity_tests.harness.compare import Divergence
-from parity_tests.harness.guest import Unusable
+PROGRAM = "naive-parity"
 
 
 def main() -> None:
     """Runs the command line; whatever the user can mend is one sentence and exit status 2."""
     try:
+        status = run()
+    except (ImportError, OSError, ValueError) as error:
+        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        status = 130  # as a shell says of what Ctrl-C ended
+    sys.exit(status)
+
+
+def run() -> int:
+    """Runs a subcommand; returns 0, or 1 where what was judged is not the same."""
+    # Imported here, so that a framework that is missing is a sentence as well.
+    from parity_tests import conversion, fetch_mnist
+    from parity_tests.ladder.compare import Divergence
+    from parity_tests.measurements import benchmark, book_numbers, experiments
+    from parity_tests.ports import check, recording
+    from parity_tests.traps import sensitivity
+
+    try:
         tyro.extras.subcommand_cli_from_dict(
             {
                 "check": check.check,
-                "record": check.record,
+                "record": recording.record,
                 "convert": conversion.convert,
+                "fetch-mnist": fetch_mnist.fetch,
+                "traps": sensitivity.traps,
                 "learning-rates": experiments.learning_rates,
                 "rmsprop": experiments.rmsprop,
-                "traps": sensitivity.traps,
+                "book-numbers": book_numbers.book_numbers,
                 "bench": benchmark.bench,
             },
-            prog=f"python -m {__package__}",
+            prog=PROGRAM,
         )
     except (Divergence, check.Failed) as verdict:
-        print(f"{__package__}: {verdict}", file=sys.stderr)
-        sys.exit(1)
-    except (ImportError, OSError, Unusable, ValueError) as error:
-        print(f"{__package__}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell says of what Ctrl-C ended
+        print(f"{PROGRAM}: {verdict}", file=sys.stderr)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,0 +1,82 @@
+"""The first example's model from a Keras file to a PyTorch state dict, and back."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from tyro.conf import Positional
+
+from parity_tests.ladder.adapters import PackageAdapter, Port, Reference
+from parity_tests.ladder.compare import Judge, judge_tensors
+from parity_tests.ladder.oracle import Oracle, softmax
+
+RUNG = "first example"
+SUFFIXES = {".keras": Reference, ".weights.h5": Reference, ".safetensors": Port}
+SHAPES = [[(784, 512), (512,)], [(512, 10), (10,)]]
+"""Of kernel and bias of each layer, as Keras stores them."""
+
+
+def convert(source: Positional[Path], target: Positional[Path], data: Path = Path("data")) -> None:
+    """Turn the first example's Keras file into a PyTorch state dict, or back.
+
+    Nothing is written unless both models give the 10,000 test images the same labels, and the
+    same probabilities on the terms of the tolerance table.
+
+    Args:
+        source: A Keras model (.keras), its weights (.weights.h5), or a PyTorch state dict
+            (.safetensors).
+        target: The file to write, of the other framework.
+        data: Folder that holds MNIST in MNIST/raw.
+    """
+    given, made = framework_of(source), framework_of(target)
+    if given.package_name == made.package_name:
+        raise ValueError(f"{source} and {target} are of one framework: nothing to convert")
+    given.files.check_outputs([target], [source])
+
+    given.model = given.package.first_example.load_model(source)
+    shapes = [[tuple(w.shape) for w in layer.weights] for layer in given.model.layers]
+    if shapes != SHAPES:
+        raise ValueError(f"{source} has layers with weights of {shapes}: expected {SHAPES}")
+    weights = given.weights()
+    dtype = weights["layers.0.W"].dtype.name
+    if dtype not in ("float32", "float64"):
+        raise ValueError(f"{source} holds weights in {dtype}: expected float32 or float64")
+    made.package.use_dtype(dtype)
+    made.model = made.package.first_example.mnist_model()
+    made.load_weights(weights)
+
+    _, (images, _) = given.package.load_mnist(data, dtype)
+    verify(given, made, np.asarray(images))
+    made.package.first_example.save_model(made.model, target)
+    print(f"{target}: the same labels and probabilities for {len(images):,} test images")
+
+
+def framework_of(path: Path) -> PackageAdapter:
+    """Returns an implementation of the framework whose files have such a name."""
+    for suffix, adapter in SUFFIXES.items():
+        if path.name.endswith(suffix):
+            return adapter()
+    raise ValueError(f"{path}: expected a name in .keras, .weights.h5 or .safetensors")
+
+
+def verify(given: PackageAdapter, made: PackageAdapter, images: np.ndarray) -> None:
+    """Judges the labels and the probabilities that two models of the first example predict.
+
+    Raises:
+        Divergence: If they differ by more than the tolerance table allows.
+    """
+    judge = Judge()
+    labels: dict[str, Any] = {one.package_name: one.predict(images) for one in (given, made)}
+    judge(RUNG, "labels", "predicted", **labels)
+    oracle = Oracle()
+    oracle.load_weights(given.weights())
+    outputs = {
+        one.package_name: one.to_numpy(one.model(one.to_tensor(images))) for one in (given, made)
+    }
+    found = [
+        softmax(outputs["torch_port"]),  # of logits, which it ends with
+        outputs["tf_reference"],
+        oracle.layer_output(1, oracle.layer_output(0, images)),
+    ]
+    of_images = [{"of the test images": probabilities} for probabilities in found]
+    judge_tensors(judge, RUNG, "layer output", *of_images, step="the end")

@@ -1,1 +1,0 @@
-"""What the parity tests are made with."""

@@ -1,0 +1,76 @@
+"""What the book's training gives over many seeds: the table that its printed run is held to."""
+
+import contextlib
+import io
+import json
+import os
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+
+def run(seed: int, data: Path) -> tuple[list[float], float]:
+    """Trains the port for ten epochs from a seed.
+
+    Returns:
+        The losses that `fit` prints, in nats per sample, and the accuracy on the test set.
+    """
+    import torch
+
+    import torch_port
+
+    torch.set_num_threads(1)
+    model = torch_port.mnist_model(seed)
+    train, test = torch_port.load_mnist(data)
+    losses = []
+
+    def on_step(epoch: int, batch: int, loss: float) -> None:
+        if batch % 100 == 0:
+            losses.append(loss)
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        torch_port.fit(model, *train, epochs=10, on_step=on_step)
+    return losses, torch_port.evaluate(model, *test)
+
+
+def summarize(values: np.ndarray) -> dict[str, list]:
+    """Returns mean, standard deviation and range over the first axis, to six digits."""
+    statistics = {
+        "mean": values.mean(axis=0),
+        "std": values.std(axis=0, ddof=1),
+        "min": values.min(axis=0),
+        "max": values.max(axis=0),
+    }
+    return {name: np.round(value, 6).tolist() for name, value in statistics.items()}
+
+
+def book_numbers(
+    seeds: int = 84, data: Path = Path("data"), output: Path = Path("book_numbers.json")
+) -> None:
+    """Train from many seeds, and write the range of the losses that the book prints.
+
+    Args:
+        seeds: Number of runs, from seed 0 on.
+        data: Folder that holds MNIST in MNIST/raw.
+        output: Write the table to this JSON file.
+    """
+    from torch_port import framework, mnist, weights
+
+    if seeds < 2:
+        raise ValueError(f"--seeds is {seeds}: expected at least 2, for a standard deviation")
+    mnist.verify(data / "MNIST" / "raw")
+    weights.check_writable(output)
+
+    with ProcessPoolExecutor(os.cpu_count()) as pool:
+        runs = list(pool.map(partial(run, data=data), range(seeds)))
+    losses = np.array([losses for losses, _ in runs]).reshape(seeds, 10, -1)
+    table = {
+        "command": f"naive-parity book-numbers --seeds {seeds}",
+        "versions": framework.versions(),
+        "seeds": seeds,
+        "losses": summarize(losses),
+        "accuracy": summarize(np.array([accuracy for _, accuracy in runs])),
+    }
+    weights.write_whole(output, (json.dumps(table, indent=1) + "\n").encode())

@@ -1,0 +1,215 @@
+"""Which known mistake explains the numbers of a port that disagrees.
+
+The ladder is climbed once more, against the oracle alone. Where a rung fails, the mistakes of
+the catalogue that must show there are made in the oracle, one and two at a time, until it
+agrees with the port to rounding; then the climb goes on with those mistakes made.
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from parity_tests.ladder.implementation import Implementation
+from parity_tests.ladder.oracle import Oracle
+from parity_tests.ladder.rungs import LADDER, PORT_ERRORS, rungs
+from parity_tests.ports.recording import digest
+from parity_tests.ports.relations import relate
+from parity_tests.ports.residual import DiffersError, Residual
+from parity_tests.traps.catalogue import CATALOGUE
+from parity_tests.traps.trap import Trap
+
+CLOSEST = 8
+"""Hypotheses that are tried in pairs: those that alone leave the least."""
+
+
+class Remembered:
+    """A port that is asked only what it was not asked before, in the same order.
+
+    Every hypothesis asks the port again, mostly the same; its answers depend on no more than
+    what it was asked since it was made.
+
+    Args:
+        make_port: Returns the port, without memory of earlier calls.
+        answers: What was answered, by all that had been asked; shared by all of a port.
+    """
+
+    def __init__(self, make_port: Callable[[], Implementation], answers: dict[str, Any]) -> None:
+        self._make_port = make_port
+        self._answers = answers
+        self._port: Implementation | None = None
+        self._asked: list[tuple[str, tuple]] = []
+        self._key = ""
+
+    def __getattr__(self, method: str) -> Any:
+        """Returns an attribute of the port, or a method that remembers."""
+        if method in ("name", "dtype"):
+            return getattr(self._made(), method)
+        return partial(self._ask, method)
+
+    def _made(self) -> Implementation:
+        if self._port is None:
+            self._port = self._make_port()
+            for method, arguments in self._asked:
+                getattr(self._port, method)(*arguments)
+        return self._port
+
+    def _ask(self, method: str, *arguments: Any) -> Any:
+        self._key = f"{method} {digest((self._key, *arguments))}"
+        if self._key not in self._answers:
+            self._answers[self._key] = getattr(self._made(), method)(*arguments)
+        elif self._port is not None:
+            getattr(self._port, method)(*arguments)
+        self._asked.append((method, arguments))
+        return self._answers[self._key]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What was found on a rung that failed.
+
+    Attributes:
+        rung: Of the ladder.
+        traps: Whose mistakes, made together, explain it; none if it stays unexplained.
+        residual: Left over with these mistakes made.
+        next_best: What the best other hypothesis leaves over where it first differs.
+        place: The first tensor that diverged, and when.
+        relations: Simple ones between it and what it should be.
+        raised: Whether the port raised an error, which `place` then names.
+    """
+
+    rung: str
+    traps: tuple[Trap, ...]
+    residual: float
+    next_best: float
+    place: str
+    relations: tuple[str, ...] = ()
+    raised: bool = False
+
+    def __str__(self) -> str:
+        """Returns one sentence."""
+        if self.traps:
+            names = " and ".join(f"{trap.name} ({trap.mistake})" for trap in self.traps)
+            return (
+                f"{self.rung}: explained by: {names}; "
+                f"residual {self.residual:.1g}, next best {self.next_best:.1g}"
+            )
+        if self.raised:
+            return f"{self.rung}: {self.place}"
+        found = "; ".join(self.relations) or "no simple relation to what it should be"
+        return (
+            f"{self.rung}: unexplained by any known mistake (the best leaves "
+            f"{self.next_best:.1g}); first at {self.place}: {found}"
+        )
+
+
+@dataclass(frozen=True)
+class Search:
+    """The search for the mistakes of a port, rung by rung.
+
+    Attributes:
+        make_port: Returns the port, without memory of earlier calls.
+        mnist: The right images and labels, by name, in the dtype of the port.
+        dtype: Of the port.
+        loaded: What the port should load.
+        answers: What the port has answered so far, for `Remembered`.
+    """
+
+    make_port: Callable[[], Implementation]
+    mnist: Mapping[str, np.ndarray]
+    dtype: str
+    loaded: Mapping[str, np.ndarray]
+    answers: dict[str, Any]
+
+    def measure(self, rung: str, mistakes: tuple[Trap, ...], whole: bool = False) -> Residual:
+        """Returns what is left over on a rung if the oracle makes some mistakes."""
+        residual = Residual(dtype=self.dtype, whole=whole)
+        classes = tuple(trap.oracle for trap in mistakes if trap.oracle)
+        kind: type[Oracle] = type("Hypothesis", (*classes, Oracle), {})
+
+        def make_hypothesis() -> Oracle:
+            hypothesis = kind(self.dtype)
+            hypothesis.mnist = self.loaded
+            return hypothesis
+
+        def make_remembered() -> Any:
+            return Remembered(self.make_port, self.answers)
+
+        data = self.mnist["training images"], self.mnist["training labels"]
+        judged = rungs(residual, make_hypothesis, make_remembered, *data, kind)[rung]
+        with np.errstate(all="ignore"), suppress(DiffersError):
+            try:
+                judged()
+            except PORT_ERRORS as error:
+                residual.residual, residual.raised = math.inf, not residual.place
+                residual.place = residual.place or f"it raised {type(error).__name__}: {error}"
+        return residual
+
+    def find(self, rung: str, made: tuple[Trap, ...], candidates: Sequence[Trap]) -> Finding | None:
+        """Returns what explains a rung, one or two mistakes of some; None if nothing differs."""
+        right = self.measure(rung, made, whole=True)
+        if not right.place:
+            return None
+        if right.raised:
+            return Finding(rung, (), math.inf, math.inf, right.place, raised=True)
+        # By the mistakes: whether more than rounding is left over, and how much.
+        found: dict[tuple[Trap, ...], tuple[bool, float]] = {}
+        # Of two mistakes in one step either may come first.
+        for size in (1, 2):
+            if size == 2:  # of those that alone came closest
+                candidates = sorted(candidates, key=lambda trap: found[(trap,)])[:CLOSEST]
+            for traps in permutations(candidates, size):
+                measured = self.measure(rung, (*made, *traps))
+                found[traps] = bool(measured.place), measured.residual
+            if not all(differs for differs, _ in found.values()):
+                break
+        ranked = sorted(found, key=lambda traps: found[traps])
+        traps = ranked[0] if ranked and not found[ranked[0]][0] else ()
+        others = [found[other][1] for other in ranked if set(other) != set(traps)]
+        next_best = min([right.residual, *others])
+        if traps:
+            return Finding(rung, traps, found[traps][1], next_best, right.place)
+        assert right.judged is not None, "it has a place, and raised nothing"
+        relations = tuple(relate(right.judged, right.truths))
+        return Finding(rung, (), math.nan, next_best, right.place, relations)
+
+
+def explain(
+    make_port: Callable[[], Implementation],
+    mnist: Mapping[str, np.ndarray],
+    dtype: str,
+    only: Sequence[str] = LADDER,
+    loaded: Mapping[str, np.ndarray] | None = None,
+) -> list[Finding]:
+    """Returns a finding for each rung that failed, up to the first that stays unexplained.
+
+    Args:
+        make_port: Returns a port without memory of earlier calls.
+        mnist: The right images and labels, by name, in the dtype of the port.
+        dtype: Of the port.
+        only: The rungs that the port has; by default all.
+        loaded: What the port should load, if that is not `mnist`.
+    """
+    search = Search(make_port, mnist, dtype, loaded or mnist, {})
+    made: tuple[Trap, ...] = ()
+    findings = []
+    for rung in only:
+        # Mistakes of this rung, or of one before it that the port cannot be judged on.
+        passed = [other for other in LADDER[: LADDER.index(rung)] if other not in only]
+        candidates = [
+            trap
+            for trap in CATALOGUE
+            if trap.oracle and trap not in made and trap.rung in (rung, *passed)
+        ]
+        finding = search.find(rung, made, candidates)
+        if finding is not None:
+            findings.append(finding)
+            if not finding.traps:
+                break
+            made += finding.traps
+    return findings

@@ -1,0 +1,41 @@
+"""What the two processes of a check say to each other, and what can go wrong between them.
+
+They exchange safetensors: a call or an answer as JSON in the metadata, arrays as tensors. Nothing
+that a user's port sends is ever unpickled or evaluated.
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import safetensors.numpy
+
+
+class PortError(RuntimeError):
+    """The port did not answer: it raised, ended, or took too long."""
+
+
+class ProcessEnded(PortError):  # noqa: N818 (it is a verdict)
+    """The process of the port has ended: there is nobody to ask any more."""
+
+
+class NotObservable(PortError):  # noqa: N818 (it is a verdict)
+    """What is asked for cannot be seen from outside: it is neither right nor wrong."""
+
+
+class UnusablePort(PortError):  # noqa: N818 (it is a verdict on the file)
+    """The file is no port that can be checked."""
+
+
+def encode(call: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
+    """Returns a message."""
+    whole = {name: np.array(array, order="C") for name, array in arrays.items()}
+    return safetensors.numpy.save(whole, metadata={"call": json.dumps(call)})
+
+
+def decode(message: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Returns the call and the arrays of a message."""
+    length = int.from_bytes(message[:8], "little")
+    header = json.loads(message[8 : 8 + length])
+    return json.loads(header["__metadata__"]["call"]), safetensors.numpy.load(message)

@@ -1,0 +1,83 @@
+"""How much a hypothesis leaves over: a judge that measures instead of refusing."""
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parity_tests.ladder.compare import Judge
+from parity_tests.ladder.tolerance import TABLE
+
+ROUNDING = {"float32": 5e-4, "float64": 1e-9}
+"""What rounding may leave over where numbers are summed, as RMSprop amplifies it."""
+
+
+class DiffersError(Exception):
+    """A hypothesis has left something over: it is not the explanation."""
+
+
+@dataclass
+class Residual(Judge):
+    """A judge that measures what is left over.
+
+    Attributes:
+        dtype: Of the port's numbers, but for those of the rung "data".
+        whole: Whether to go on where a tensor differs by more than rounding.
+        residual: The largest difference over the largest number of a tensor, up to the first
+            tensor that differs by more than rounding; infinite where shapes or dtypes differ.
+        place: The first tensor that differed by more than rounding, and when.
+        judged: This tensor.
+        truths: What the tensors of that moment should be, by name; this one first.
+        raised: Whether the port raised an error before any tensor differed.
+    """
+
+    dtype: str = "float64"
+    whole: bool = False
+    residual: float = 0.0
+    place: str = ""
+    judged: np.ndarray | None = None
+    truths: dict[str, np.ndarray] = field(default_factory=dict)
+    raised: bool = False
+
+    def __call__(self, rung: str, quantity: str, tensor: str, **options: Any) -> None:
+        """Measures the difference of the first two arrays, if the first is the port's."""
+        step, scale = options.pop("step", ""), options.pop("scale", 0.0)
+        for option in ("window", "samples"):
+            options.pop(option, None)
+        (name, judged), (_, truth), *_ = options.items()
+        if name != "port":  # the oracle, which is on both sides
+            return
+        if rung != "data" and np.issubdtype(truth.dtype, np.floating):
+            truth = truth.astype(self.dtype)  # the oracle's are wider
+        moment = f"{quantity}{step and f' at {step}'}"
+        rounding = 0.0
+        if (judged.shape, judged.dtype) != (truth.shape, truth.dtype):
+            residual = math.inf
+        elif np.issubdtype(judged.dtype, np.floating):
+            exact = TABLE[quantity]["float32"].multiple == 0
+            unit = float(np.finfo(judged.dtype).eps)
+            rounding = 16 * unit if exact else ROUNDING[judged.dtype.name]
+            residual = relative_difference(judged, truth, scale)
+        else:
+            residual = float(np.mean(judged != truth))
+        if not self.place:
+            self.residual = max(self.residual, residual)
+        if residual > rounding and not self.place:
+            self.place, self.judged = f"{moment}, {tensor}", judged
+            self.truths = {tensor: truth}
+        elif self.place.startswith(moment):
+            self.truths.setdefault(tensor, truth)
+        if residual > rounding and not self.whole:
+            raise DiffersError
+
+
+def relative_difference(judged: np.ndarray, truth: np.ndarray, scale: Any) -> float:
+    """Returns the largest difference over the largest number; what is not finite must be equal."""
+    finite = np.isfinite(judged) & np.isfinite(truth)
+    if not np.array_equal(judged[~finite], truth[~finite], equal_nan=True):
+        return math.inf
+    difference = np.abs(np.subtract(judged[finite], truth[finite], dtype=np.float64))
+    size = max(float(np.abs(truth[finite]).max(initial=0)), float(np.max(scale)))
+    largest = float(difference.max(initial=0))
+    return largest / size if size else (math.inf if largest else 0.0)

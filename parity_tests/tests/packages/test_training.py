@@ -1,0 +1,115 @@
+"""The loop of each package: batches, shuffling, callbacks, refusals, and the two rules."""
+
+import importlib
+
+import numpy as np
+import pytest
+
+
+def test_batches_cover_the_data_set_in_its_order_and_the_last_one_is_partial(package):
+    images, labels = np.arange(10), -np.arange(10)
+    generator = package.BatchGenerator(images, labels, batch_size=4)
+    batches = [generator.next() for _ in range(generator.num_batches)]
+    assert [list(batch) for batch, _ in batches] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
+    assert all(np.array_equal(batch, -labels) for batch, labels in batches)
+
+
+def test_an_epoch_of_mnist_has_469_batches_and_the_last_one_96_images(package):
+    generator = package.BatchGenerator(np.zeros(60000), np.zeros(60000))
+    sizes = [len(generator.next()[0]) for _ in range(generator.num_batches)]
+    assert (len(sizes), set(sizes[:-1]), sizes[-1]) == (469, {128}, 96)
+
+
+def test_fit_hands_its_batch_size_to_the_generator(package, tiny):
+    steps = []
+    package.fit(*tiny, epochs=2, batch_size=20, on_step=lambda *step: steps.append(step[:2]))
+    assert steps == [(0, 0), (0, 1), (1, 0), (1, 1)]
+
+
+def test_fit_prints_the_lines_of_the_book(package, tiny, capsys):
+    losses = {}
+    package.fit(
+        *tiny,
+        epochs=4,
+        batch_size=1,
+        on_step=lambda epoch, batch, loss: losses.update({(epoch, batch): loss}),
+    )
+    lines = [
+        line
+        for epoch in range(4)
+        for line in (f"Epoch {epoch}", f"loss at batch 0: {losses[epoch, 0]:.2f}")
+    ]
+    assert capsys.readouterr().out.splitlines() == lines
+
+
+def test_shuffling_draws_one_order_an_epoch_from_numpy(package, tiny, monkeypatch):
+    drawn = []
+
+    def one_training_step(model, images_batch, labels_batch, update_weights):
+        drawn.append(np.asarray(images_batch))
+        return 0.0
+
+    training = importlib.import_module(f"{package.__name__}.training")
+    monkeypatch.setattr(training, "one_training_step", one_training_step)
+    model, images, labels = tiny
+    package.fit(model, images, labels, epochs=2, batch_size=30, shuffle_seed=1)
+    rng = np.random.default_rng(1)
+    for epoch in drawn:
+        assert np.array_equal(epoch, images[rng.permutation(30)])
+
+
+def test_losses_reach_the_callback_as_floats_that_fall(package, tiny):
+    losses = []
+    sgd = package.SGD(learning_rate=0.5)
+    package.fit(*tiny, epochs=20, update_weights=sgd, on_step=lambda *step: losses.append(step[2]))
+    assert all(type(loss) is float for loss in losses)
+    assert losses == sorted(losses, reverse=True)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (x[:0], y[:0], {}), "the data set is empty"),
+        (lambda x, y: (x, y[:-1], {}), "30 images but 29 labels"),
+        (lambda x, y: (x, y + 1, {}), "a label is 4: expected classes from 0 to 3"),
+        (lambda x, y: (x, y - 1, {}), "a label is -1: expected classes from 0 to 3"),
+        (lambda x, y: (x, y[:, None], {}), r"int64 of shape \(30, 1\): expected one integer"),
+        (lambda x, y: (x, y + 0.5, {}), r"float64 of shape \(30,\): expected one integer"),
+        (lambda x, y: (x.reshape(30, 2, 3), y, {}), r"shape \(30, 2, 3\): expected .*\(30, 6\)"),
+        (lambda x, y: (x[:, :5], y, {}), r"shape \(30, 5\): expected .*\(30, 6\)"),
+        (lambda x, y: (x.astype("float64"), y, {}), "float64 of shape .*: expected .*float32"),
+        (lambda x, y: (x, y, {"epochs": 0}), "epochs is 0: expected at least 1"),
+        (lambda x, y: (x, y, {"batch_size": 0}), "batch_size is 0: expected at least 1"),
+    ],
+)
+def test_fit_refuses_bad_data_before_it_prints(package, tiny, change, message, capsys):
+    model, images, labels = tiny
+    images, labels, arguments = change(images, labels)
+    with pytest.raises(ValueError, match=message):
+        package.fit(model, images, labels, **{"epochs": 1, **arguments})
+    assert capsys.readouterr().out == ""
+
+
+def test_evaluate_is_the_fraction_of_labels_predicted(package, tiny):
+    model, images, _ = tiny
+    labels = package.predict(model, images)
+    labels[:3] += 1
+    assert package.evaluate(model, images, labels) == 0.9
+
+
+def test_evaluate_refuses_what_is_empty_or_of_different_lengths(package, tiny):
+    model, images, labels = tiny
+    with pytest.raises(ValueError, match="the data set is empty"):
+        package.evaluate(model, images[:0], labels[:0])
+    with pytest.raises(ValueError, match="30 images but 1 labels"):
+        package.evaluate(model, images, labels[:1])
+    with pytest.raises(ValueError, match="expected one integer for each image"):
+        package.evaluate(model, images, labels[:, None])  # which would broadcast
+
+
+def test_an_optimizer_refuses_the_weights_of_another_model(package):
+    sgd = package.SGD()
+    first, second = (package.NaiveDense(2, 2, lambda x: x).weights for _ in range(2))
+    sgd([w * 0 for w in first], first)
+    with pytest.raises(ValueError, match=r"weights|variable"):
+        sgd([w * 0 for w in second], second)

@@ -1,0 +1,77 @@
+"""The walls: neither package needs the other's framework, and one process holds both."""
+
+import subprocess
+import sys
+
+import pytest
+
+PACKAGES = {"torch_port": "tensorflow", "tf_reference": "torch"}
+
+# Every module, and a step by the optimizer, which is what makes torch load Triton.
+USE = """
+import importlib, pkgutil
+import {package}
+for module in pkgutil.iter_modules({package}.__path__):
+    importlib.import_module("{package}." + module.name)
+layer = {package}.NaiveDense(3, 2, lambda x: x)
+{package}.SGD()([w * 0 for w in layer.weights], layer.weights)
+"""
+
+
+def run(code: str, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
+    """Runs code in a fresh Python in which some modules are not installed."""
+    absent = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
+    return subprocess.run(
+        [sys.executable, "-c", f"{absent}\n{code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+
+
+@pytest.mark.parametrize(("package", "other"), PACKAGES.items())
+def test_a_package_works_without_the_other_framework_and_without_the_tests(package, other):
+    result = run(USE.format(package=package), without=(other, "parity_tests"))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize(("package", "other"), PACKAGES.items())
+def test_a_package_that_needed_the_other_framework_would_be_seen(package, other):
+    result = run(f"import {other}\n" + USE.format(package=package), without=(other,))
+    assert f"import of {other} halted" in result.stderr
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_importing_a_package_imports_no_framework(package):
+    result = run(f"import {package}", without=tuple(PACKAGES.values()))
+    assert result.returncode == 0, result.stderr
+
+
+@pytest.mark.parametrize("order", [("torch_port", "tf_reference"), ("tf_reference", "torch_port")])
+def test_both_packages_train_in_one_process_whichever_is_imported_first(order):
+    result = run("".join(USE.format(package=package) for package in order))
+    assert result.returncode == 0, result.stderr
+
+
+def test_tensorflow_before_triton_is_what_the_import_order_must_avoid():
+    pytest.importorskip("triton", reason="this build of torch has no Triton, and no conflict")
+    result = run("import tensorflow\n" + USE.format(package="torch_port"))
+    assert result.returncode < 0, "TensorFlow and Triton get along now: drop the workaround"
+
+
+def test_another_keras_backend_is_refused_in_one_sentence(monkeypatch):
+    monkeypatch.setenv("KERAS_BACKEND", "torch")
+    result = run("import tf_reference.losses")
+    last_line = result.stderr.splitlines()[-1]
+    assert last_line == (
+        "ImportError: tf_reference needs Keras on TensorFlow, but KERAS_BACKEND is 'torch': "
+        "unset it, or set it to 'tensorflow'"
+    )
+
+
+def test_another_keras_backend_in_keras_json_is_refused_in_one_sentence(monkeypatch, tmp_path):
+    (tmp_path / "keras.json").write_text('{"backend": "torch"}')
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    result = run("import tf_reference.losses")
+    assert "but keras.json asks for 'torch'" in result.stderr.splitlines()[-1]
