@@ -247,6 +247,12 @@ class Reference(PackageAdapter):
         gradients = tape.gradient(output, tensors, output_gradients=self.to_tensor(cotangent))
         return self.to_numpy(output), [self.to_numpy(gradient) for gradient in gradients]
 
+    def weights(self) -> dict[str, np.ndarray]:
+        """Returns a copy of the weights, as TensorFlow makes one of every variable."""
+        return {
+            name: weight.numpy() for name, weight in self.files.named_weights(self.model).items()
+        }
+
     def to_tensor(self, array: np.ndarray) -> Any:
         """Returns the framework's tensor of an array."""
         return import_module("tensorflow").constant(array)

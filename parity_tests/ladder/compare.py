@@ -49,10 +49,9 @@ class Record:
     headroom: float = math.inf
     own_ulps: float = 0.0
 
-    def add(self, difference: np.ndarray, bound: np.ndarray, scale: float) -> None:
+    def add(self, difference: np.ndarray, largest: float, bound: np.ndarray, scale: float) -> None:
         """Counts a comparison that passed."""
         self.numbers += difference.size
-        largest = _largest(difference)
         if scale and largest:
             self.error = max(self.error, largest / scale)
             with np.errstate(divide="ignore", over="ignore"):
@@ -117,9 +116,11 @@ class Judge:
             own_error = self._own_error(record, key, window, last, truth, float(scale))
         bound = tolerance.multiple * own_error + ulps * _unit(scale, judged.dtype)
         difference = _difference(judged, truth)
+        largest = float(difference.max(initial=0))
+        within = (difference <= bound).all() if tolerance.elementwise else largest <= bound
 
         # Infinity in the truth or the yardstick must not widen the bound to infinity.
-        if not (np.isfinite(scale + own_error).all() and (difference <= bound).all()):
+        if not (within and np.isfinite(scale + own_error).all()):
             message = _explain(place, arrays, difference, scale, own_error, ulps, tolerance)
             raise Divergence(rung, quantity, message, _excess(difference, bound))
         if record.own_ulps > tolerance.own_ulps:
@@ -127,7 +128,7 @@ class Judge:
             limit = f"at most {tolerance.own_ulps:g} in {last.dtype}"
             yardstick = list(arrays)[-1]
             raise Divergence(rung, quantity, f"{place}: {yardstick} is {what}, expected {limit}")
-        record.add(difference, bound, float(np.max(scale, initial=0)))
+        record.add(difference, largest, bound, float(np.max(scale, initial=0)))
 
     def _own_error(
         self,
@@ -141,7 +142,7 @@ class Judge:
         """Returns the yardstick's difference from the truth: the largest in the window so far."""
         if not scale:
             return 0.0
-        own_error = _largest(_difference(yardstick, truth))
+        own_error = float(_difference(yardstick, truth).max(initial=0))
         record.own_ulps = max(record.own_ulps, own_error / _unit(scale, yardstick.dtype).item())
         relative = max(own_error / scale, self._own_errors.get((key, window), 0.0))
         self._own_errors[key, window] = relative

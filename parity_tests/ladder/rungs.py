@@ -214,9 +214,15 @@ def rungs(
     }
 
 
-def climb(*arguments: Any) -> Divergence | None:
+def climb(
+    judge: Judge,
+    make_reference: Callable[[], Implementation],
+    make_port: Callable[[], Implementation],
+    images: np.ndarray,
+    labels: np.ndarray,
+) -> Divergence | None:
     """Climbs the `rungs` until one fails, and returns its divergence."""
-    for name, rung in rungs(*arguments).items():
+    for name, rung in rungs(judge, make_reference, make_port, images, labels).items():
         try:
             rung()
         except Divergence as divergence:

@@ -16,7 +16,7 @@ from parity_tests.ladder.rungs import rungs
 from parity_tests.ladder.training import whole_training
 from parity_tests.ports.diagnosis import explain
 from parity_tests.ports.messages import NotObservable, PortError, ProcessEnded
-from parity_tests.ports.recording import RecordedReference
+from parity_tests.ports.recording import Recording
 from parity_tests.ports.user_port import UserPort
 
 NEEDS = {
@@ -66,7 +66,7 @@ def check(
         data: Folder that holds MNIST in MNIST/raw.
     """
     _validate(port, limit, epochs, device)
-    recorded = RecordedReference(recording) if recording else None
+    recorded = Recording(recording) if recording else None
     if recorded:
         dtype, epochs = recorded.dtype, recorded.epochs if epochs else 0
     else:
@@ -75,17 +75,21 @@ def check(
         options = dtype, device, data, limit
         ports = [stack.enter_context(closing(UserPort(port, *options))) for _ in range(2)]
         abilities = ports[0].abilities
-        reference: Any = recorded or Reference(dtype=dtype, folder=data)
         mnist = loaded = Port(dtype=dtype, folder=data).data()
         if "dtype of load_mnist" not in abilities:  # the book's gives float32
             loaded = Port(dtype="float32", folder=data).data()
-        reference.data = lambda: loaded
         turn = cycle(ports)
+        live: Any = None if recorded else Reference(dtype=dtype, folder=data)
+
+        def make_reference() -> Any:
+            reference = recorded.reference() if recorded else live
+            reference.data = lambda: loaded
+            return reference
 
         def make_port() -> Any:
             return next(turn).reset()
 
-        verdicts = judge(reference, make_port, abilities, mnist, epochs)
+        verdicts = judge(make_reference, make_port, abilities, mnist, epochs)
         if any(verdict.startswith("FAIL") for verdict in verdicts.values()):
             _explain(verdicts, make_port, mnist, dtype, loaded)
             raise Failed(f"{port} is not the same training as the reference")
@@ -104,15 +108,21 @@ def _validate(port: Path, limit: float, epochs: int, device: str) -> None:
 
 
 def judge(
-    reference: Any, make_port: Callable[[], Any], abilities: list[str], mnist: dict, epochs: int
+    make_reference: Callable[[], Any],
+    make_port: Callable[[], Any],
+    abilities: list[str],
+    mnist: dict,
+    epochs: int,
 ) -> dict[str, str]:
     """Prints and returns a verdict for each rung: "pass", "FAIL ..." or "not judged: ..."."""
     verdicts: dict[str, str] = {}
     images, labels = mnist["training images"], mnist["training labels"]
     # Theirs may be an optimizer, which fuses what ours rounds twice.
-    climbed = rungs(Judge(), lambda: reference, make_port, images, labels, rule="update by SGD")
+    climbed = rungs(Judge(), make_reference, make_port, images, labels, rule="update by SGD")
     climbed["initial weights"] = lambda: first_weights(make_port())
-    climbed["ten epochs"] = lambda: whole_training(Judge(), reference, make_port(), mnist, epochs)
+    climbed["ten epochs"] = lambda: whole_training(
+        Judge(), make_reference(), make_port(), mnist, epochs
+    )
     for rung, need in NEEDS.items():
         failed = any(verdict.startswith("FAIL") for verdict in verdicts.values())
         verdict = "pass"
@@ -122,8 +132,6 @@ def judge(
             elif rung == "ten epochs" and (failed or not epochs):
                 verdict = f"not judged: {'a rung before it failed' if failed else 'no epochs'}"
             else:
-                if isinstance(reference, RecordedReference):
-                    reference.start(rung)
                 climbed[rung]()
         except NotObservable as error:
             verdict = f"not judged: {error}"

@@ -9,7 +9,6 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import partial
 from itertools import permutations
 from typing import Any
 
@@ -17,8 +16,8 @@ import numpy as np
 
 from parity_tests.ladder.implementation import Implementation
 from parity_tests.ladder.oracle import Oracle
+from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import LADDER, PORT_ERRORS, rungs
-from parity_tests.ports.recording import digest
 from parity_tests.ports.relations import relate
 from parity_tests.ports.residual import DiffersError, Residual
 from parity_tests.traps.catalogue import CATALOGUE
@@ -26,47 +25,6 @@ from parity_tests.traps.trap import Trap
 
 CLOSEST = 8
 """Hypotheses that are tried in pairs: those that alone leave the least."""
-
-
-class Remembered:
-    """A port that is asked only what it was not asked before, in the same order.
-
-    Every hypothesis asks the port again, mostly the same; its answers depend on no more than
-    what it was asked since it was made.
-
-    Args:
-        make_port: Returns the port, without memory of earlier calls.
-        answers: What was answered, by all that had been asked; shared by all of a port.
-    """
-
-    def __init__(self, make_port: Callable[[], Implementation], answers: dict[str, Any]) -> None:
-        self._make_port = make_port
-        self._answers = answers
-        self._port: Implementation | None = None
-        self._asked: list[tuple[str, tuple]] = []
-        self._key = ""
-
-    def __getattr__(self, method: str) -> Any:
-        """Returns an attribute of the port, or a method that remembers."""
-        if method in ("name", "dtype"):
-            return getattr(self._made(), method)
-        return partial(self._ask, method)
-
-    def _made(self) -> Implementation:
-        if self._port is None:
-            self._port = self._make_port()
-            for method, arguments in self._asked:
-                getattr(self._port, method)(*arguments)
-        return self._port
-
-    def _ask(self, method: str, *arguments: Any) -> Any:
-        self._key = f"{method} {digest((self._key, *arguments))}"
-        if self._key not in self._answers:
-            self._answers[self._key] = getattr(self._made(), method)(*arguments)
-        elif self._port is not None:
-            getattr(self._port, method)(*arguments)
-        self._asked.append((method, arguments))
-        return self._answers[self._key]
 
 
 @dataclass(frozen=True)
@@ -138,7 +96,7 @@ class Search:
             return hypothesis
 
         def make_remembered() -> Any:
-            return Remembered(self.make_port, self.answers)
+            return Remembered("port", self.dtype, self.make_port, self.answers)
 
         data = self.mnist["training images"], self.mnist["training labels"]
         judged = rungs(residual, make_hypothesis, make_remembered, *data, kind)[rung]

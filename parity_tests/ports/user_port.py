@@ -54,7 +54,9 @@ class UserPort:
         self.path = path
         self.dtype = dtype
         self.limit = limit
-        context = multiprocessing.get_context("spawn")
+        # Each port is forked from a server that has imported torch once, and nothing else.
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["torch", serve.__module__])
         self._connection, theirs = context.Pipe()
         arguments = (theirs, str(path.absolute()), dtype, device, str(folder))
         self._process = context.Process(target=serve, args=arguments)

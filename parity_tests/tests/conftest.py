@@ -17,6 +17,7 @@ from hypothesis import settings
 from parity_tests.ladder import report
 from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Judge, Record
+from parity_tests.ladder.oracle import Oracle, RMSprop
 from parity_tests.tests import progress
 
 default_rng = np.random.default_rng
@@ -165,6 +166,26 @@ def batch(mnist: Callable, dtype: str) -> tuple[np.ndarray, np.ndarray]:
     """The first 128 training images and their labels."""
     images, labels, _, _ = mnist(dtype)
     return images[:128], labels[:128]
+
+
+@pytest.fixture
+def default_dtype(dtype: str) -> None:
+    """Makes Keras compute in the dtype of the test: losses, averages and learning rates too."""
+    for package in ("tf_reference", "torch_port"):
+        importlib.import_module(package).use_dtype(dtype)
+
+
+@pytest.fixture
+def trio(default_dtype: None, dtype: str) -> tuple[Reference, Port, Oracle]:
+    """The first example of the reference, the port and the oracle, with the same weights."""
+    reference, port = Reference(dtype=dtype), Port(dtype=dtype)
+    reference.model = reference.package.first_example.mnist_model(seed=0)
+    port.model = port.package.first_example.mnist_model()
+    rate = float(np.dtype(dtype).type(1e-3))
+    oracle = Oracle(dtype, RMSprop(rate), on_logits=True)
+    for implementation in (port, oracle):
+        implementation.load_weights(reference.weights())
+    return reference, port, oracle
 
 
 @pytest.fixture

@@ -18,11 +18,15 @@ import numpy as np
 
 from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Divergence, Judge
+from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import LADDER, RUNGS, climb
 from parity_tests.traps.catalogue import CATALOGUE
 from parity_tests.traps.trap import Trap
 
 CLEAN_SEEDS = 5
+
+ANSWERS: dict[str, dict[str, Any]] = {"float32": {}, "float64": {}}
+"""What the reference answers, by dtype: the same for every trap."""
 
 
 def caught(
@@ -40,18 +44,19 @@ def caught(
         of_data = trap is not None and trap.rung == "data"
         loaded = Port(dtype=dtype, folder=data).data() if of_data else mnist
 
-        def made(kind: type[Port] | type[Reference], sets: Mapping[str, np.ndarray]) -> Any:
-            implementation: Any = kind(dtype=dtype)
-            implementation.data = lambda: sets
-            return implementation
+        def make_reference() -> Any:
+            make = partial(Reference, dtype=dtype)
+            reference: Any = Remembered("reference", dtype, make, ANSWERS[dtype])
+            reference.data = lambda: mnist
+            return reference
 
-        return climb(
-            Judge(),
-            partial(made, Reference, mnist),
-            partial(made, Port, loaded),
-            mnist["training images"],
-            mnist["training labels"],
-        )
+        def make_port() -> Any:
+            port: Any = Port(dtype=dtype)
+            port.data = lambda: loaded
+            return port
+
+        images, labels = mnist["training images"], mnist["training labels"]
+        return climb(Judge(), make_reference, make_port, images, labels)
 
 
 def accuracies(trap: Trap | None, first: bool, seeds: Iterable[int], data: Path) -> list[float]:
