@@ -37,31 +37,33 @@ def test_five_epochs_are_the_same_training(judge, trio, mnist, dtype):
     assert reference.accuracy(test_images, test_labels) >= 0.97
 
 
+def take_ten_steps(trio, images, labels):
+    """Trains each of the three on the first ten batches."""
+    samples = images[: 10 * 128], labels[: 10 * 128]
+    *packages, oracle = trio
+    oracle.fit(*samples, epochs=1)
+    for one in packages:
+        one.package.first_example.fit(one.model, *samples, epochs=1)
+
+
 def test_the_first_ten_steps_agree(judge, trio, mnist, dtype):
-    # In float32 not for longer: a division by the root of an average of squares makes whole steps of the
-    # smallest gradients, rounding and all. `naive-parity rmsprop` shows how one unit in
-    # the last place of one initial weight grows in the reference alone.
+    # In float32 not for longer: a division by the root of an average of squares makes whole
+    # steps of the smallest gradients, rounding and all. `naive-parity rmsprop` shows how one
+    # unit in the last place of one initial weight grows in the reference alone.
     images, labels, test_images, test_labels = mnist(dtype)
     reference, port, oracle = trio
-    images, labels = images[: 10 * 128], labels[: 10 * 128]
-    for one in trio:
-        one.fit(images, labels, 1) if one is oracle else one.package.first_example.fit(
-            one.model, images, labels, 1
-        )
+    take_ten_steps(trio, images, labels)
     weights = [one.weights() for one in (port, reference, oracle)]
     judge_tensors(judge, RUNG, "weights", *weights, step="step 9")
     evaluation(judge, RUNG, reference, port, oracle, test_images, test_labels)
 
 
 def test_stock_rmsprop_with_the_same_numbers_is_seen(trio, mnist, dtype, monkeypatch):
-    images, labels = (array[:1280] for array in mnist(dtype)[:2])
+    images, labels, *_ = mnist(dtype)
     stock = lambda params, lr: torch.optim.RMSprop(params, lr, alpha=0.9, eps=1e-7)  # noqa: E731
     monkeypatch.setattr("torch_port.first_example.RMSprop", stock)
     reference, port, oracle = trio
-    for one in trio:
-        one.fit(images, labels, 1) if one is oracle else one.package.first_example.fit(
-            one.model, images, labels, 1
-        )
+    take_ten_steps(trio, images, labels)
     weights = [one.weights() for one in (port, reference, oracle)]
     with pytest.raises(Divergence, match=r"weights layers\.0\.W at step 9"):
         judge_tensors(Judge(), RUNG, "weights", *weights, step="step 9")
