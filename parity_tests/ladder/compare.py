@@ -124,10 +124,9 @@ class Judge:
             message = _explain(place, arrays, difference, scale, own_error, ulps, tolerance)
             raise Divergence(rung, quantity, message, _excess(difference, bound))
         if record.own_ulps > tolerance.own_ulps:
-            what = f"{record.own_ulps:.3g} units in the last place from the truth"
-            limit = f"at most {tolerance.own_ulps:g} in {last.dtype}"
-            yardstick = list(arrays)[-1]
-            raise Divergence(rung, quantity, f"{place}: {yardstick} is {what}, expected {limit}")
+            what = f"{list(arrays)[-1]} is {record.own_ulps:.3g} units in the last place off"
+            limit = f"expected at most {tolerance.own_ulps:g} in {last.dtype}"
+            raise Divergence(rung, quantity, f"{place}: {what}, {limit}")
         record.add(difference, largest, bound, float(np.max(scale, initial=0)))
 
     def _own_error(

@@ -85,11 +85,11 @@ def _step_given_the_same_weights(
     oracle: Oracle,
     samples: tuple[np.ndarray, np.ndarray],
 ) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
-    """Returns the average losses and the gradients of a batch; the reference alone goes on."""
+    """Returns the average losses and the gradients of a step of each."""
     weights = reference.weights()
     port.load_weights(weights)
     oracle.load_weights(weights)
-    steps = port.gradients(*samples), reference.step(*samples), oracle.gradients(*samples)
+    steps = port.step(*samples), reference.step(*samples), oracle.step(*samples)
     return [loss for loss, _ in steps], [gradients for _, gradients in steps]
 
 

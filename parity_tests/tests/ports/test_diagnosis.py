@@ -71,7 +71,7 @@ def test_two_traps_at_once_are_both_named(sets, data, names):
     ],
 )
 def test_a_draw_that_nobody_knows_is_unexplained(sets, data, name, relation):
-    (finding,) = explained([TRAPS[name]], sets("float64"), "float64", data)
+    (finding,) = explained([TRAPS[name]], sets("float32"), "float32", data)
     assert finding.traps == ()
     assert f"{TRAPS[name].rung}: unexplained by any known mistake" in str(finding)
     assert str(finding).endswith(relation)
