@@ -16,7 +16,7 @@ results := parity_tests/measurements/results
 one_thread := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 in_parallel := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 proof_tests := parity_tests/tests/ladder parity_tests/tests/traps
-tests := $(one_thread) $(run) -m pytest --data "$(DATA)"
+tests := $(one_thread) $(run) -m pytest --data="$(DATA)"
 
 .PHONY: help install data train-torch train-tf parity test search soak check record traps bench \
 	lint diff clean

@@ -8,7 +8,7 @@ PROGRAM = "naive-parity"
 
 
 def main() -> None:
-    """Runs the command line; whatever the user can mend is one sentence and exit status 2."""
+    """Run the command line; whatever the user can mend is one sentence and exit status 2."""
     try:
         status = run()
     except (ImportError, OSError, ValueError) as error:
@@ -20,7 +20,7 @@ def main() -> None:
 
 
 def run() -> int:
-    """Runs a subcommand; returns 0, or 1 where what was judged is not the same."""
+    """Run a subcommand; return 0, or 1 where what was judged is not the same."""
     # Imported here, so that a framework that is missing is a sentence as well.
     from parity_tests import conversion, fetch_mnist
     from parity_tests.ladder.compare import Divergence

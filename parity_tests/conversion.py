@@ -52,7 +52,7 @@ def convert(source: Positional[Path], target: Positional[Path], data: Path = Pat
 
 
 def framework_of(path: Path) -> PackageAdapter:
-    """Returns an implementation of the framework whose files have such a name."""
+    """Return an implementation of the framework whose files have such a name."""
     for suffix, adapter in SUFFIXES.items():
         if path.name.endswith(suffix):
             return adapter()
@@ -60,7 +60,7 @@ def framework_of(path: Path) -> PackageAdapter:
 
 
 def verify(given: PackageAdapter, made: PackageAdapter, images: np.ndarray) -> None:
-    """Judges the labels and the probabilities that two models of the first example predict.
+    """Judge the labels and the probabilities that two models of the first example predict.
 
     Raises:
         Divergence: If they differ by more than the tolerance table allows.

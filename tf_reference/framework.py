@@ -35,7 +35,7 @@ Tensor = tf.Tensor
 
 
 def use_device(device: Literal["cpu", "cuda"]) -> None:
-    """Makes one kind of device the place where everything that follows is computed.
+    """Make one kind of device the place where everything that follows is computed.
 
     Products of float32 are computed in float32, also where a device has a shorter format; the
     fastest way to do so, and to allocate memory, is settled too. Call it before the first
@@ -55,7 +55,7 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
 
 
 def use_dtype(dtype: Literal["float32", "float64"]) -> None:
-    """Makes one dtype that of everything that follows and does not name its own.
+    """Make one dtype that of everything that follows and does not name its own.
 
     Call it before the first model or optimizer is made: it is a setting of the whole
     process. Keras computes losses and keeps learning rates in this dtype, whatever the
@@ -66,7 +66,7 @@ def use_dtype(dtype: Literal["float32", "float64"]) -> None:
 
 
 def versions() -> dict[str, str]:
-    """Returns the version of Python and of each package that computes the numbers."""
+    """Return the version of Python and of each package that computes the numbers."""
     return {
         "python": platform.python_version(),
         "numpy": np.__version__,

@@ -11,7 +11,7 @@ from .framework import Tensor, tf
 
 
 def scalar_gradient() -> Tensor:
-    """Returns the derivative of y = 2 x + 3 at x = 0: a scalar, 2.
+    """Return the derivative of y = 2 x + 3 at x = 0: a scalar, 2.
 
     Source: Deep Learning with Python, 2nd edition, section 2.4.4.
     """
@@ -22,7 +22,7 @@ def scalar_gradient() -> Tensor:
 
 
 def matrix_gradient() -> Tensor:
-    """Returns the gradient of y = 2 x + 3, summed, for a matrix x: shape (2, 2), each 2.
+    """Return the gradient of y = 2 x + 3, summed, for a matrix x: shape (2, 2), each 2.
 
     Source: Deep Learning with Python, 2nd edition, section 2.4.4.
     """
@@ -33,7 +33,7 @@ def matrix_gradient() -> Tensor:
 
 
 def dense_gradients(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> list[Tensor]:
-    """Returns the gradients of y = x W + b, summed, with respect to W and to b.
+    """Return the gradients of y = x W + b, summed, with respect to W and to b.
 
     Args:
         x: Inputs, shape (batch, inputs).
@@ -51,7 +51,7 @@ def dense_gradients(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> list[Tensor]
 def computation_graph(
     x: float = 2.0, w: float = 3.0, b: float = 1.0, y_true: float = 4.0
 ) -> tuple[dict[str, float], dict[tuple[str, str], float]]:
-    """Runs x1 = x w, x2 = x1 + b, loss = |y_true - x2| forward and backward.
+    """Run x1 = x w, x2 = x1 + b, loss = |y_true - x2| forward and backward.
 
     Args:
         x: Input.
@@ -81,7 +81,7 @@ def computation_graph(
 
 
 def kinks() -> dict[str, list[float]]:
-    """Returns, by function and point, what passes for a gradient where there is none.
+    """Return, by function and point, what passes for a gradient where there is none.
 
     Each list holds one number for each argument of the function.
     """
@@ -103,7 +103,7 @@ def kinks() -> dict[str, list[float]]:
 
 
 def walk_through() -> None:
-    """Prints every example with its numbers."""
+    """Print every example with its numbers."""
     print("The gradient of a function")
     print(f"  y = 2 x + 3 at x = 0: grad(y, x) = {_text(scalar_gradient())}")
     print(f"  y = 2 x + 3 for a matrix x: grad(y, x) = {_text(matrix_gradient())}")

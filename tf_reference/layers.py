@@ -47,7 +47,7 @@ class NaiveDense:
         self.b = tf.Variable(b_initial_value)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Maps inputs of shape (batch, input_size) to outputs of shape (batch, output_size)."""
+        """Map inputs of shape (batch, input_size) to outputs of shape (batch, output_size)."""
         return self.activation(tf.matmul(inputs, self.W) + self.b)
 
     @property
@@ -69,7 +69,7 @@ class NaiveSequential:
         self.layers = layers
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Maps inputs of shape (batch, input_size) to the last layer's outputs."""
+        """Map inputs of shape (batch, input_size) to the last layer's outputs."""
         x = inputs
         for layer in self.layers:
             x = layer(x)
@@ -87,7 +87,7 @@ class NaiveSequential:
 def mnist_model(
     seed: int | None = None, dtype: Literal["float32", "float64"] = "float32"
 ) -> NaiveSequential:
-    """Returns the book's model: 784 pixels, 512 relu units, 10 softmax probabilities.
+    """Return the book's model: 784 pixels, 512 relu units, 10 softmax probabilities.
 
     Args:
         seed: Of the initial weights, at least 0. By default they differ at every call.

@@ -4,7 +4,7 @@ from .framework import Tensor, tf
 
 
 def sparse_categorical_crossentropy(labels: Tensor, predictions: Tensor) -> Tensor:
-    """Returns the cross-entropy of each sample as Keras computes it in eager mode.
+    """Return the cross-entropy of each sample as Keras computes it in eager mode.
 
     The probabilities are clipped to [1e-7, 1 - 1e-7], and the logarithms of the clipped
     ones pass through a softmax again, which makes them sum to 1: the loss of a sample is

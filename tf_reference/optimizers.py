@@ -11,7 +11,7 @@ UpdateRule = Callable[[Sequence, Sequence], None]
 def update_weights(
     gradients: Sequence[Tensor], weights: Sequence[tf.Variable], learning_rate: float = 1e-3
 ) -> None:
-    """Subtracts `learning_rate` times its gradient from each weight, in place.
+    """Subtract `learning_rate` times its gradient from each weight, in place.
 
     The book's listing reads the weights of a global model; this one reads its argument.
 
@@ -42,7 +42,7 @@ class SGD:
         self.optimizer = tf.keras.optimizers.SGD(learning_rate=learning_rate)
 
     def __call__(self, gradients: Sequence[Tensor], weights: Sequence[tf.Variable]) -> None:
-        """Updates the weights in place.
+        """Update the weights in place.
 
         Raises:
             ValueError: If these are not the weights of the first call.

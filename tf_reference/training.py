@@ -57,7 +57,7 @@ class BatchGenerator:
         self.num_batches = math.ceil(len(images) / batch_size)
 
     def next(self) -> tuple[Any, Any]:
-        """Returns the images and the labels of the next batch."""
+        """Return the images and the labels of the next batch."""
         batch: slice | np.ndarray = slice(self.index, self.index + self.batch_size)
         if self.order is not None:
             batch = self.order[batch]
@@ -71,7 +71,7 @@ def one_training_step(
     labels_batch: Tensor,
     update_weights: optimizers.UpdateRule = optimizers.update_weights,
 ) -> Tensor:
-    """Runs the model on a batch and moves its weights against the gradient of the loss.
+    """Run the model on a batch and move its weights against the gradient of the loss.
 
     Args:
         model: Its weights are changed in place.
@@ -104,7 +104,7 @@ def fit(
     shuffle_seed: int | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> None:
-    """Trains a model, printing the epoch and the loss of every hundredth batch.
+    """Train a model, printing the epoch and the loss of every hundredth batch.
 
     The book's listing takes `batch_size` and leaves it unused; this one uses it.
 
@@ -155,7 +155,7 @@ def fit(
 
 
 def check_data(model: Any, images: Any, labels: Any, epochs: int = 1, batch_size: int = 1) -> None:
-    """Refuses what no model can be trained or evaluated on, before anything is printed.
+    """Refuse what no model can be trained or evaluated on, before anything is printed.
 
     Raises:
         ValueError: If there are no images, or not as many labels as images; if the images are
@@ -181,7 +181,7 @@ def check_data(model: Any, images: Any, labels: Any, epochs: int = 1, batch_size
 
 
 def check_finite(loss: Any, epoch: int, batch: int) -> None:
-    """Refuses a loss that is not a finite number.
+    """Refuse a loss that is not a finite number.
 
     Raises:
         DivergenceError: With the epoch and the batch, both counted from 0.

@@ -165,7 +165,7 @@ def gradients() -> None:
 
 @contextmanager
 def progress_bar(steps: int) -> Iterator[Callable[[float], None]]:
-    """Shows loss, steps per second and time left on standard error, if it is a terminal."""
+    """Show loss, steps per second and time left on standard error, if it is a terminal."""
     with tqdm(total=steps, unit="step", disable=None) as bar:
 
         def show_progress(loss: float) -> None:
@@ -179,7 +179,7 @@ def progress_bar(steps: int) -> Iterator[Callable[[float], None]]:
 
 
 def main() -> None:
-    """Runs the command line; whatever the user can mend is one sentence and exit status 2."""
+    """Run the command line; whatever the user can mend is one sentence and exit status 2."""
     try:
         tyro.extras.subcommand_cli_from_dict(
             {"train": train, "evaluate": evaluate, "gradients": gradients},

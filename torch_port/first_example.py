@@ -20,7 +20,7 @@ class Dense(torch.nn.Linear):
     """A `torch.nn.Linear` that starts as a Keras Dense does: glorot_uniform, biases 0."""
 
     def reset_parameters(self) -> None:
-        """Draws the kernel from the framework's generator."""
+        """Draw the kernel from the framework's generator."""
         torch.nn.init.xavier_uniform_(self.weight)
         torch.nn.init.zeros_(self.bias)
 
@@ -40,7 +40,7 @@ class Sequential(torch.nn.Sequential):
 
 
 def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray:
-    """Draws a kernel uniform in [-limit, limit), limit = sqrt(6 / (inputs + outputs)).
+    """Draw a kernel uniform in [-limit, limit), limit = sqrt(6 / (inputs + outputs)).
 
     Args:
         rng: Draws it, in float64.
@@ -53,7 +53,7 @@ def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray
 
 
 def mnist_model(seed: int | None = None) -> Sequential:
-    """Returns the first example's model: 784 pixels, 512 relu units, 10 classes.
+    """Return the first example's model: 784 pixels, 512 relu units, 10 classes.
 
     Its weights are in the default dtype. Keras takes the softmax of its last layer off
     again when it trains, so the port ends with the logits.
@@ -88,7 +88,7 @@ def fit(
     shuffle_seed: int | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
 ) -> dict[str, list[float]]:
-    """Trains a model by RMSprop, printing the loss and the accuracy of each epoch.
+    """Train a model by RMSprop, printing the loss and the accuracy of each epoch.
 
     Args:
         model: Its weights are changed in place.
@@ -144,7 +144,7 @@ def fit(
 
 
 def save_model(model: Sequential, path: str | os.PathLike) -> None:
-    """Writes a model to a file of the framework, which appears whole or not at all.
+    """Write a model to a file of the framework, which appears whole or not at all.
 
     Args:
         model: As `mnist_model` makes it.
@@ -161,7 +161,7 @@ def save_model(model: Sequential, path: str | os.PathLike) -> None:
 
 
 def load_model(path: str | os.PathLike) -> Sequential:
-    """Reads a model from a file of the framework, in the dtype that the file has.
+    """Read a model from a file of the framework, in the dtype that the file has.
 
     That becomes the default dtype, as `use_dtype` makes it.
 

@@ -48,7 +48,7 @@ class NaiveDense:
         self.b = torch.tensor(b_initial_value, requires_grad=True)
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Maps inputs of shape (batch, input_size) to outputs of shape (batch, output_size)."""
+        """Map inputs of shape (batch, input_size) to outputs of shape (batch, output_size)."""
         return self.activation(torch.matmul(inputs, self.W) + self.b)
 
     @property
@@ -70,7 +70,7 @@ class NaiveSequential:
         self.layers = layers
 
     def __call__(self, inputs: Tensor) -> Tensor:
-        """Maps inputs of shape (batch, input_size) to the last layer's outputs."""
+        """Map inputs of shape (batch, input_size) to the last layer's outputs."""
         x = inputs
         for layer in self.layers:
             x = layer(x)
@@ -88,7 +88,7 @@ class NaiveSequential:
 def mnist_model(
     seed: int | None = None, dtype: Literal["float32", "float64"] = "float32"
 ) -> NaiveSequential:
-    """Returns the book's model: 784 pixels, 512 relu units, 10 softmax probabilities.
+    """Return the book's model: 784 pixels, 512 relu units, 10 softmax probabilities.
 
     Args:
         seed: Of the initial weights, at least 0. By default they differ at every call.

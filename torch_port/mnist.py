@@ -18,7 +18,7 @@ FILES = {
 
 
 def verify(raw: Path) -> None:
-    """Checks that a folder holds the four raw files of MNIST, each with its own content.
+    """Check that a folder holds the four raw files of MNIST, each with its own content.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -40,7 +40,7 @@ def verify(raw: Path) -> None:
 def load_mnist(
     folder: str | Path = "data", dtype: Literal["float32", "float64"] = "float32"
 ) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
-    """Returns the training set and the test set, each as images and labels.
+    """Return the training set and the test set, each as images and labels.
 
     A folder without any of MNIST's files makes the framework download the data set.
 

@@ -13,7 +13,7 @@ UpdateRule = Callable[[Sequence, Sequence], None]
 def update_weights(
     gradients: Sequence[Tensor], weights: Sequence[Tensor], learning_rate: float = 1e-3
 ) -> None:
-    """Subtracts `learning_rate` times its gradient from each weight, in place.
+    """Subtract `learning_rate` times its gradient from each weight, in place.
 
     The book's listing reads the weights of a global model; this one reads its argument.
 
@@ -46,7 +46,7 @@ class SGD:
         self.optimizer: torch.optim.Optimizer | None = None
 
     def __call__(self, gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
-        """Updates the weights in place.
+        """Update the weights in place.
 
         Raises:
             ValueError: If these are not the weights of the first call.
@@ -99,7 +99,7 @@ class RMSprop(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Updates each weight that has a gradient.
+        """Update each weight that has a gradient.
 
         Args:
             closure: Computes the gradients anew, and returns the loss.

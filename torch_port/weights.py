@@ -17,7 +17,7 @@ DTYPES = {"F32": "float32", "F64": "float64"}
 
 
 def named_weights(model: NaiveSequential) -> dict[str, Tensor]:
-    """Returns the weights under the names that a file gives them, such as `layers.0.W`."""
+    """Return the weights under the names that a file gives them, such as `layers.0.W`."""
     return {
         f"layers.{index}.{name}": weight
         for index, layer in enumerate(model.layers)
@@ -26,12 +26,12 @@ def named_weights(model: NaiveSequential) -> dict[str, Tensor]:
 
 
 def weights_sha256(model: NaiveSequential) -> str:
-    """Returns the SHA-256 of the file that `save_weights` would write, in hexadecimal."""
+    """Return the SHA-256 of the file that `save_weights` would write, in hexadecimal."""
     return hashlib.sha256(_serialize(model)).hexdigest()
 
 
 def save_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
-    """Writes the weights to a file, which appears whole or not at all.
+    """Write the weights to a file, which appears whole or not at all.
 
     Args:
         model: Its weights are written as `layers.0.W`, `layers.0.b`, `layers.1.W` and so
@@ -45,7 +45,7 @@ def save_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
 
 
 def load_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
-    """Replaces the weights of a model by those of a file; all of them, or none.
+    """Replace the weights of a model by those of a file; all of them, or none.
 
     Args:
         model: Its weights are changed in place.
@@ -90,7 +90,7 @@ def load_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
 
 
 def check_writable(path: str | os.PathLike) -> None:
-    """Refuses a path that no file can be written to, before work is spent on its content.
+    """Refuse a path that no file can be written to, before work is spent on its content.
 
     Raises:
         OSError: If it is a folder or a device, or no file can be made beside it.
@@ -108,7 +108,7 @@ def check_writable(path: str | os.PathLike) -> None:
 
 
 def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
-    """Refuses paths to write to, before work is spent on their content.
+    """Refuse paths to write to, before work is spent on their content.
 
     Args:
         outputs: Written later; None where nothing is to be written.
@@ -128,7 +128,7 @@ def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None])
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
-    """Writes a file, which appears whole or not at all.
+    """Write a file, which appears whole or not at all.
 
     Raises:
         OSError: If the file cannot be written.

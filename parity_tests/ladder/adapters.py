@@ -51,7 +51,7 @@ class PackageAdapter:
         )
 
     def data(self) -> dict[str, np.ndarray]:
-        """Returns MNIST as the package loads it, by name."""
+        """Return MNIST as the package loads it, by name."""
         sets = import_module(f"{self.package_name}.mnist").load_mnist(self.folder, self.dtype)
         return {
             f"{which} {what}": np.asarray(array)
@@ -60,30 +60,30 @@ class PackageAdapter:
         }
 
     def initial_weights(self, seed: int) -> dict[str, np.ndarray]:
-        """Returns the weights of the 784-512-10 model that a seed gives."""
+        """Return the weights of the 784-512-10 model that a seed gives."""
         model = self.layers.mnist_model(seed, self.dtype)
         return {
             name: self.to_numpy(weight) for name, weight in self.files.named_weights(model).items()
         }
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Replaces the weights."""
+        """Replace the weights."""
         for name, weight in self.files.named_weights(self.model).items():
             self.assign(weight, weights[name])
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Returns a copy of the weights."""
+        """Return a copy of the weights."""
         return {
             name: np.array(self.to_numpy(weight))
             for name, weight in self.files.named_weights(self.model).items()
         }
 
     def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
-        """Returns what one layer makes of its inputs."""
+        """Return what one layer makes of its inputs."""
         return self.to_numpy(self.model.layers[index](self.to_tensor(inputs)))
 
     def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        """Returns the loss of each sample, in nats."""
+        """Return the loss of each sample, in nats."""
         losses = self.training.sparse_categorical_crossentropy(
             self.to_tensor(labels), self.to_tensor(predictions)
         )
@@ -92,20 +92,20 @@ class PackageAdapter:
     def losses_gradient(
         self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
     ) -> np.ndarray:
-        """Returns the derivative of a sum of losses, each times its dloss, by the predictions."""
+        """Return the derivative of a sum of losses, each times its dloss, by the predictions."""
         loss = partial(self.training.sparse_categorical_crossentropy, self.to_tensor(labels))
         return self.pullback(loss, [predictions], dlosses)[1][0]
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns the average loss of a batch and its gradients; the weights stay."""
+        """Return the average loss of a batch and its gradients; the weights stay."""
         return self._run(images, labels, lambda gradients, weights: None)
 
     def step(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns what `gradients` does, and updates the weights."""
+        """Return what `gradients` does, and update the weights."""
         return self._run(images, labels, self.update_weights)
 
     def _run(
@@ -124,7 +124,7 @@ class PackageAdapter:
         return self.to_numpy(loss), dict(zip(names, map(self.to_numpy, kept), strict=True))
 
     def update(self, gradients: Mapping[str, np.ndarray]) -> None:
-        """Applies the update rule to the weights."""
+        """Apply the update rule to the weights."""
         names = self.files.named_weights(self.model)
         self.update_weights(
             [self.to_tensor(gradients[name]) for name in names], list(names.values())
@@ -133,7 +133,7 @@ class PackageAdapter:
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
-        """Trains in the order of the data set; returns the average loss of each batch."""
+        """Train in the order of the data set; return the average loss of each batch."""
         return self._fit(
             partial(self.training.fit, self.model, update_weights=self.update_weights),
             images,
@@ -145,7 +145,7 @@ class PackageAdapter:
     def fit_first_example(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
-        """Trains the first example from the weights, which change; returns what `fit` does."""
+        """Train the first example from the weights, which change; return what `fit` does."""
         first_example = import_module(f"{self.package_name}.first_example")
         weights, scratch = self.weights(), self.model
         self.package.use_dtype(self.dtype)
@@ -181,17 +181,17 @@ class PackageAdapter:
         return np.array(losses, self.dtype)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Returns the predicted class of each image."""
+        """Return the predicted class of each image."""
         return self.evaluation.predict(self.model, self.to_tensor(images))
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Returns the fraction of the images whose label is predicted: a float64 scalar."""
+        """Return the fraction of the images whose label is predicted: a float64 scalar."""
         return np.asarray(
             self.evaluation.evaluate(self.model, self.to_tensor(images), self.to_tensor(labels))
         )
 
     def primitives(self) -> dict[str, Callable]:
-        """Returns the functions that the network is made of, on the framework's tensors."""
+        """Return the functions that the network is made of, on the framework's tensors."""
         first, last = self.model.layers[0], self.model.layers[-1]
         return {"relu": first.activation, "softmax": last.activation, "dense": self._dense}
 
@@ -203,7 +203,7 @@ class PackageAdapter:
     def pullback(
         self, function: Callable, inputs: Sequence[np.ndarray], cotangent: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Returns the output of a function, and its derivatives times a cotangent.
+        """Return the output of a function, and its derivatives times a cotangent.
 
         Args:
             function: On the framework's tensors.
@@ -213,15 +213,15 @@ class PackageAdapter:
         raise NotImplementedError
 
     def to_tensor(self, array: np.ndarray) -> Any:
-        """Returns the framework's tensor of an array."""
+        """Return the framework's tensor of an array."""
         raise NotImplementedError
 
     def to_numpy(self, tensor: Any) -> np.ndarray:
-        """Returns the array of a tensor; it may share the tensor's memory."""
+        """Return the array of a tensor; it may share the tensor's memory."""
         raise NotImplementedError
 
     def assign(self, weight: Any, value: np.ndarray) -> None:
-        """Changes a weight in place."""
+        """Change a weight in place."""
         raise NotImplementedError
 
 
@@ -231,7 +231,7 @@ class Reference(PackageAdapter):
     package_name = "tf_reference"
 
     def primitives(self) -> dict[str, Callable]:
-        """Returns the functions that the network is made of, on the framework's tensors."""
+        """Return the functions that the network is made of, on the framework's tensors."""
         tf = import_module("tensorflow")
         clip = partial(tf.clip_by_value, clip_value_min=EPSILON, clip_value_max=1 - EPSILON)
         return super().primitives() | {"clip": clip, "log": tf.math.log}
@@ -239,7 +239,7 @@ class Reference(PackageAdapter):
     def pullback(
         self, function: Callable, inputs: Sequence[np.ndarray], cotangent: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Returns the output of a function, and its derivatives times a cotangent."""
+        """Return the output of a function, and its derivatives times a cotangent."""
         tensors = [self.to_tensor(array) for array in inputs]
         with import_module("tensorflow").GradientTape() as tape:
             tape.watch(tensors)
@@ -248,21 +248,21 @@ class Reference(PackageAdapter):
         return self.to_numpy(output), [self.to_numpy(gradient) for gradient in gradients]
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Returns a copy of the weights, as TensorFlow makes one of every variable."""
+        """Return a copy of the weights, as TensorFlow makes one of every variable."""
         return {
             name: weight.numpy() for name, weight in self.files.named_weights(self.model).items()
         }
 
     def to_tensor(self, array: np.ndarray) -> Any:
-        """Returns the framework's tensor of an array."""
+        """Return the framework's tensor of an array."""
         return import_module("tensorflow").constant(array)
 
     def to_numpy(self, tensor: Any) -> np.ndarray:
-        """Returns the array of a tensor; it may share the tensor's memory."""
+        """Return the array of a tensor; it may share the tensor's memory."""
         return tensor.numpy()
 
     def assign(self, weight: Any, value: np.ndarray) -> None:
-        """Changes a weight in place."""
+        """Change a weight in place."""
         weight.assign(value)
 
 
@@ -272,7 +272,7 @@ class Port(PackageAdapter):
     package_name = "torch_port"
 
     def primitives(self) -> dict[str, Callable]:
-        """Returns the functions that the network is made of, on the framework's tensors."""
+        """Return the functions that the network is made of, on the framework's tensors."""
         torch = import_module("torch")
         clip = partial(torch.clamp, min=EPSILON, max=1 - EPSILON)
         return super().primitives() | {"clip": clip, "log": torch.log}
@@ -280,20 +280,20 @@ class Port(PackageAdapter):
     def pullback(
         self, function: Callable, inputs: Sequence[np.ndarray], cotangent: np.ndarray
     ) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Returns the output of a function, and its derivatives times a cotangent."""
+        """Return the output of a function, and its derivatives times a cotangent."""
         tensors = [self.to_tensor(array).requires_grad_() for array in inputs]
         output = function(*tensors)
         gradients = import_module("torch").autograd.grad(output, tensors, self.to_tensor(cotangent))
         return self.to_numpy(output), [self.to_numpy(gradient) for gradient in gradients]
 
     def to_tensor(self, array: np.ndarray) -> Any:
-        """Returns the framework's tensor of an array."""
+        """Return the framework's tensor of an array."""
         return import_module("torch").as_tensor(array)
 
     def to_numpy(self, tensor: Any) -> np.ndarray:
-        """Returns the array of a tensor; it may share the tensor's memory."""
+        """Return the array of a tensor; it may share the tensor's memory."""
         return tensor.detach().cpu().numpy()
 
     def assign(self, weight: Any, value: np.ndarray) -> None:
-        """Changes a weight in place."""
+        """Change a weight in place."""
         weight.data.copy_(self.to_tensor(value))

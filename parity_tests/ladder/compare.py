@@ -50,7 +50,7 @@ class Record:
     own_ulps: float = 0.0
 
     def add(self, difference: np.ndarray, largest: float, bound: np.ndarray, scale: float) -> None:
-        """Counts a comparison that passed."""
+        """Count a comparison that passed."""
         self.numbers += difference.size
         if scale and largest:
             self.error = max(self.error, largest / scale)
@@ -82,7 +82,7 @@ class Judge:
         scale: np.ndarray | float = 0.0,
         **arrays: Any,
     ) -> None:
-        """Compares what is judged with the truth.
+        """Compare what is judged with the truth.
 
         Args:
             rung: Where on the ladder this is.
@@ -138,7 +138,7 @@ class Judge:
         truth: np.ndarray,
         scale: float,
     ) -> float:
-        """Returns the yardstick's difference from the truth: the largest in the window so far."""
+        """Return the yardstick's difference from the truth: the largest in the window so far."""
         if not scale:
             return 0.0
         own_error = float(_difference(yardstick, truth).max(initial=0))
@@ -161,7 +161,7 @@ def judge_tensors(
     samples: int = 128,
     scales: Mapping[str, float] | None = None,
 ) -> None:
-    """Judges what the port made of some input, given what the other two made of it.
+    """Judge what the port made of some input, given what the other two made of it.
 
     Args:
         judge: Compares tensor by tensor.
@@ -191,7 +191,7 @@ def judge_tensors(
 def _require_one_kind(
     rung: str, quantity: str, place: str, arrays: Mapping[str, np.ndarray]
 ) -> None:
-    """Refuses arrays of different shapes, and another dtype than the yardstick's.
+    """Refuse arrays of different shapes, and another dtype than the yardstick's.
 
     The truth may be wider: the yardstick, or without one the truth, has the expected dtype.
     """
@@ -207,7 +207,7 @@ def _require_one_kind(
 
 
 def _largest(array: np.ndarray) -> float:
-    """Returns the largest absolute value; NaN if there is one, 0 if the array is empty."""
+    """Return the largest absolute value; NaN if there is one, 0 if the array is empty."""
     if not array.size:
         return 0.0
     return float(np.maximum(array.max(), -array.min()))
@@ -220,14 +220,14 @@ def _difference(array: np.ndarray, truth: np.ndarray) -> np.ndarray:
 
 
 def _unit(scale: np.ndarray | float, dtype: np.dtype) -> np.ndarray:
-    """Returns the unit in the last place of numbers of a size, in a dtype."""
+    """Return the unit in the last place of numbers of a size, in a dtype."""
     if not np.issubdtype(dtype, np.floating):
         return np.zeros(())
     return np.spacing(np.asarray(scale, dtype)).astype(np.float64)
 
 
 def _excess(difference: np.ndarray, bound: np.ndarray) -> float:
-    """Returns the largest ratio of difference to bound; infinite where a number is not finite."""
+    """Return the largest ratio of difference to bound; infinite where a number is not finite."""
     with np.errstate(divide="ignore", invalid="ignore"):
         ratio = difference / bound
     return float(np.nan_to_num(ratio, nan=math.inf, posinf=math.inf).max())

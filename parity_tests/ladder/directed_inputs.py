@@ -6,7 +6,7 @@ from parity_tests.ladder.oracle import initial_weights
 
 
 def directed_weights(dtype: str) -> dict[str, dict[str, np.ndarray]]:
-    """Returns weights of the 784-512-10 model that reach branches which training seldom meets."""
+    """Return weights of the 784-512-10 model that reach branches which training seldom meets."""
     plain = initial_weights(0, dtype=dtype)
     kink = {**plain, "layers.0.W": plain["layers.0.W"].copy()}
     kink["layers.0.W"][:, :256] = 0  # pre-activations of exactly 0
@@ -33,7 +33,7 @@ def directed_weights(dtype: str) -> dict[str, dict[str, np.ndarray]]:
 
 
 def directed_predictions(dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Returns probabilities at and beyond the bounds of the clip, and labels 0 to 9 for each."""
+    """Return probabilities at and beyond the bounds of the clip, and labels 0 to 9 for each."""
     rows = np.full((6, 10), 0.1)
     rows[1] = np.eye(10)[0]  # p = 1, and p = 0 nine times
     rows[2] = [1 - 9e-8, *[1e-8] * 9]  # every p beyond a bound

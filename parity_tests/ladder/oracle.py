@@ -17,7 +17,7 @@ EPSILON = 1e-7
 def initial_weights(
     seed: int, sizes: tuple[int, ...] = (784, 512, 10), dtype: str = "float32"
 ) -> dict[str, np.ndarray]:
-    """Returns kernels uniform in [0, 0.1), drawn in float64 and rounded, and zero biases."""
+    """Return kernels uniform in [0, 0.1), drawn in float64 and rounded, and zero biases."""
     rng = np.random.default_rng(seed)
     weights = {}
     for index, shape in enumerate(pairwise(sizes)):
@@ -27,61 +27,61 @@ def initial_weights(
 
 
 def dense(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Returns z = x W + b, of shape (batch, outputs)."""
+    """Return z = x W + b, of shape (batch, outputs)."""
     return x @ W + b
 
 
 def dense_gradient(x: np.ndarray, dz: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Returns dW = x^T dz, and db, the sum of dz over the batch."""
+    """Return dW = x^T dz, and db, the sum of dz over the batch."""
     return x.T @ dz, dz.sum(axis=0)
 
 
 def dense_input_gradient(W: np.ndarray, dz: np.ndarray) -> np.ndarray:
-    """Returns dx = dz W^T."""
+    """Return dx = dz W^T."""
     return dz @ W.T
 
 
 def relu(z: np.ndarray) -> np.ndarray:
-    """Returns max(z, 0)."""
+    """Return max(z, 0)."""
     return np.maximum(z, 0)
 
 
 def relu_gradient(z: np.ndarray, da: np.ndarray) -> np.ndarray:
-    """Returns dz = da where z > 0, else 0; both frameworks choose 0 at z = 0 as well."""
+    """Return dz = da where z > 0, else 0; both frameworks choose 0 at z = 0 as well."""
     return np.where(z > 0, da, 0)
 
 
 def softmax(z: np.ndarray) -> np.ndarray:
-    """Returns p_k = exp(z_k) / sum_j exp(z_j); the largest z of a row is subtracted first."""
+    """Return p_k = exp(z_k) / sum_j exp(z_j); the largest z of a row is subtracted first."""
     exp = np.exp(z - z.max(axis=1, keepdims=True))
     return exp / exp.sum(axis=1, keepdims=True)
 
 
 def softmax_gradient(p: np.ndarray, dp: np.ndarray) -> np.ndarray:
-    """Returns dz_k = p_k (dp_k - sum_j dp_j p_j), since dp_j/dz_k = p_j ([j = k] - p_k)."""
+    """Return dz_k = p_k (dp_k - sum_j dp_j p_j), since dp_j/dz_k = p_j ([j = k] - p_k)."""
     return p * (dp - (dp * p).sum(axis=1, keepdims=True))
 
 
 def clip(p: np.ndarray, dtype: str, epsilon: float = EPSILON) -> np.ndarray:
-    """Returns p held within [epsilon, 1 - epsilon], both rounded to a dtype."""
+    """Return p held within [epsilon, 1 - epsilon], both rounded to a dtype."""
     return np.clip(p, *_bounds(dtype, epsilon))
 
 
 def clip_gradient(
     p: np.ndarray, dq: np.ndarray, dtype: str, epsilon: float = EPSILON
 ) -> np.ndarray:
-    """Returns dp = dq where p lies within the bounds or on them, else 0."""
+    """Return dp = dq where p lies within the bounds or on them, else 0."""
     lower, upper = _bounds(dtype, epsilon)
     return np.where((lower <= p) & (p <= upper), dq, 0)
 
 
 def log_gradient(q: np.ndarray, dl: np.ndarray) -> np.ndarray:
-    """Returns dq = dl / q, since d log(q)/dq = 1/q."""
+    """Return dq = dl / q, since d log(q)/dq = 1/q."""
     return dl / q
 
 
 def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns -log softmax(logits)[label] of each sample, in nats."""
+    """Return -log softmax(logits)[label] of each sample, in nats."""
     shifted = logits - logits.max(axis=1, keepdims=True)
     return np.log(np.exp(shifted).sum(axis=1)) - shifted[np.arange(len(labels)), labels]
 
@@ -89,21 +89,21 @@ def cross_entropy(logits: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def cross_entropy_gradient(
     logits: np.ndarray, labels: np.ndarray, dlosses: np.ndarray
 ) -> np.ndarray:
-    """Returns dlogits_k = dloss (softmax(logits)_k - [k = label])."""
+    """Return dlogits_k = dloss (softmax(logits)_k - [k = label])."""
     difference = softmax(logits)
     difference[np.arange(len(labels)), labels] -= 1
     return difference * dlosses[:, None]
 
 
 def loss(p: np.ndarray, labels: np.ndarray, dtype: str, epsilon: float = EPSILON) -> np.ndarray:
-    """Returns the loss of each sample as Keras computes it in eager mode, in nats."""
+    """Return the loss of each sample as Keras computes it in eager mode, in nats."""
     return cross_entropy(np.log(clip(p, dtype, epsilon)), labels)
 
 
 def loss_gradient(
     p: np.ndarray, labels: np.ndarray, dlosses: np.ndarray, dtype: str, epsilon: float = EPSILON
 ) -> np.ndarray:
-    """Returns dp through the cross-entropy, the logarithm and the clip."""
+    """Return dp through the cross-entropy, the logarithm and the clip."""
     q = clip(p, dtype, epsilon)
     dl = cross_entropy_gradient(np.log(q), labels, dlosses)
     return clip_gradient(p, log_gradient(q, dl), dtype, epsilon)
@@ -119,7 +119,7 @@ class SGD:
         self.learning_rate = learning_rate
 
     def __call__(self, name: str, w: np.ndarray, g: np.ndarray) -> None:
-        """Updates the weight of a name in place."""
+        """Update the weight of a name in place."""
         w -= self.learning_rate * g
 
 
@@ -135,12 +135,12 @@ class RMSprop:
         self._v: dict[str, np.ndarray] = {}
 
     def __call__(self, name: str, w: np.ndarray, g: np.ndarray) -> None:
-        """Updates the weight of a name in place."""
+        """Update the weight of a name in place."""
         self._v[name] = self.rho * self._v.get(name, 0) + (1 - self.rho) * g**2
         w -= self.learning_rate * g / self.root(self._v[name])
 
     def root(self, v: np.ndarray) -> np.ndarray:
-        """Returns what the gradient is divided by."""
+        """Return what the gradient is divided by."""
         return np.sqrt(v + self.epsilon)
 
 
@@ -180,75 +180,75 @@ class Oracle:
         self._weights: dict[str, np.ndarray] = {}
 
     def data(self) -> dict[str, np.ndarray]:
-        """Returns `mnist`, as it was given."""
+        """Return `mnist`, as it was given."""
         return dict(self.mnist)
 
     def initial_weights(self, seed: int) -> dict[str, np.ndarray]:
-        """Returns the weights that training starts from."""
+        """Return the weights that training starts from."""
         return initial_weights(seed, dtype=self.dtype)
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Takes a copy of `layers.0.W`, `layers.0.b` and so on, as float64."""
+        """Take a copy of `layers.0.W`, `layers.0.b` and so on, as float64."""
         self._weights = {name: np.array(w, np.float64) for name, w in weights.items()}
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Returns a copy of the weights by name."""
+        """Return a copy of the weights by name."""
         return {name: w.copy() for name, w in self._weights.items()}
 
     def dense(self, index: int, inputs: np.ndarray) -> np.ndarray:
-        """Returns the pre-activations of a layer."""
+        """Return the pre-activations of a layer."""
         W, b = self._weights[f"layers.{index}.W"], self._weights[f"layers.{index}.b"]
         return dense(np.asarray(inputs, np.float64), W, b)
 
     def dense_gradients(
         self, index: int, inputs: np.ndarray, dz: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the derivatives with respect to the kernel and the bias of a layer."""
+        """Return the derivatives with respect to the kernel and the bias of a layer."""
         return dense_gradient(inputs, dz)
 
     def dense_input_gradient(self, index: int, dz: np.ndarray) -> np.ndarray:
-        """Returns the derivative with respect to the inputs of a layer."""
+        """Return the derivative with respect to the inputs of a layer."""
         return dense_input_gradient(self._weights[f"layers.{index}.W"], dz)
 
     def activation(self, z: np.ndarray) -> np.ndarray:
-        """Returns the output of a hidden layer."""
+        """Return the output of a hidden layer."""
         return relu(z)
 
     def activation_gradient(self, z: np.ndarray, da: np.ndarray) -> np.ndarray:
-        """Returns the derivative with respect to a hidden layer's pre-activations."""
+        """Return the derivative with respect to a hidden layer's pre-activations."""
         return relu_gradient(z, da)
 
     def probabilities(self, z: np.ndarray) -> np.ndarray:
-        """Returns the output of the last layer."""
+        """Return the output of the last layer."""
         return softmax(z)
 
     def probabilities_gradient(self, z: np.ndarray, p: np.ndarray, dp: np.ndarray) -> np.ndarray:
-        """Returns the derivative with respect to the logits."""
+        """Return the derivative with respect to the logits."""
         return softmax_gradient(p, dp)
 
     def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
-        """Returns what one layer makes of its inputs."""
+        """Return what one layer makes of its inputs."""
         last = index == len(self._weights) // 2 - 1
         return (self.probabilities if last else self.activation)(self.dense(index, inputs))
 
     def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        """Returns the loss of each sample, in nats."""
+        """Return the loss of each sample, in nats."""
         return loss(np.asarray(predictions, np.float64), labels, self.dtype)
 
     def losses_gradient(
         self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
     ) -> np.ndarray:
-        """Returns the derivative with respect to the predictions."""
+        """Return the derivative with respect to the predictions."""
         return loss_gradient(np.asarray(predictions, np.float64), labels, dlosses, self.dtype)
 
     def shares(self, samples: int) -> np.ndarray:
-        """Returns what each sample of a batch contributes to the average."""
+        """Return what each sample of a batch contributes to the average."""
         return np.full(samples, 1 / samples)
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns the average loss of a batch, and its gradient with respect to each weight."""
+        """Return the average loss of a batch, and its gradient with respect to each weight."""
         depth = len(self._weights) // 2
         inputs, pre = [np.asarray(images, np.float64)], []
         for index in range(depth - 1):
@@ -284,18 +284,18 @@ class Oracle:
     def step(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns what `gradients` does, and updates the weights."""
+        """Return what `gradients` does, and update the weights."""
         average_loss, gradients = self.gradients(images, labels)
         self.update(gradients)
         return average_loss, gradients
 
     def update(self, gradients: Mapping[str, np.ndarray]) -> None:
-        """Applies the rule to each weight."""
+        """Apply the rule to each weight."""
         for name, w in self._weights.items():
             self.rule(name, w, gradients[name])
 
     def batches(self, samples: int, epochs: int, batch_size: int) -> Iterator[tuple[int, slice]]:
-        """Yields the epoch and the place in the data set of each batch."""
+        """Yield the epoch and the place in the data set of each batch."""
         for epoch in range(epochs):
             for start in range(0, samples, batch_size):
                 yield epoch, slice(start, min(start + batch_size, samples))
@@ -303,7 +303,7 @@ class Oracle:
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 128
     ) -> np.ndarray:
-        """Trains in the order of the data set; returns the average loss of each batch."""
+        """Train in the order of the data set; return the average loss of each batch."""
         losses = []
         for epoch, batch in self.batches(len(images), epochs, batch_size):
             self.epoch = epoch
@@ -311,14 +311,14 @@ class Oracle:
         return np.array(losses)
 
     def first_example(self) -> "Oracle":
-        """Returns the oracle of the first example, which makes its own mistakes."""
+        """Return the oracle of the first example, which makes its own mistakes."""
         rate = float(np.dtype(self.dtype).type(1e-3))  # as Keras keeps it
         return Oracle(self.dtype, RMSprop(rate), on_logits=True)
 
     def fit_first_example(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int = 128
     ) -> np.ndarray:
-        """Trains the first example from the weights, which change; returns what `fit` does."""
+        """Train the first example from the weights, which change; return what `fit` does."""
         oracle = self.first_example()
         oracle.load_weights(self._weights)
         losses = oracle.fit(images, labels, epochs, batch_size)
@@ -326,18 +326,18 @@ class Oracle:
         return losses
 
     def probabilities_of(self, images: np.ndarray) -> np.ndarray:
-        """Returns the output of the model."""
+        """Return the output of the model."""
         x = np.asarray(images, np.float64)
         for index in range(len(self._weights) // 2):
             x = self.layer_output(index, x)
         return x
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Returns the most probable class of each image, the lowest one if several tie."""
+        """Return the most probable class of each image, the lowest one if several tie."""
         return self.probabilities_of(images).argmax(axis=1)
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Returns the fraction of the images whose label is predicted: a float64 scalar."""
+        """Return the fraction of the images whose label is predicted: a float64 scalar."""
         return np.mean(self.predict(images) == labels)
 
 

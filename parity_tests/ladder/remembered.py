@@ -11,7 +11,7 @@ from parity_tests.ladder.implementation import Implementation
 
 
 def digest(arguments: tuple) -> str:
-    """Returns a short hash of what an implementation was asked, arrays included."""
+    """Return a short hash of what an implementation was asked, arrays included."""
     sha256 = hashlib.sha256()
     for argument in arguments:
         items = argument.items() if isinstance(argument, Mapping) else [("", argument)]
@@ -48,7 +48,7 @@ class Remembered:
         self._key = ""
 
     def __getattr__(self, method: str) -> Any:
-        """Returns a method that remembers."""
+        """Return a method that remembers."""
         return partial(self._ask, method)
 
     def _ask(self, method: str, *arguments: Any) -> Any:

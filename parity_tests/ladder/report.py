@@ -9,7 +9,7 @@ from parity_tests.ladder.tolerance import TABLE, Tolerance
 
 
 def ladder(records: Iterable[Record]) -> str:
-    """Returns one line for each quantity of each rung, in the ladder's order.
+    """Return one line for each quantity of each rung, in the ladder's order.
 
     The worst difference from the truth is over the scale of its tensor. The headroom is the
     smallest ratio of bound to difference over all tensors and steps.

@@ -36,7 +36,7 @@ LADDER = tuple(rung for rung in RUNGS if rung != "ten epochs")
 
 
 def data(judge: Judge, reference: Implementation, port: Implementation) -> None:
-    """Judges the images and the labels of MNIST, as each loads them."""
+    """Judge the images and the labels of MNIST, as each loads them."""
     of_port, of_reference = port.data(), reference.data()
     for name, array in of_reference.items():
         quantity = "labels" if name.endswith("labels") else "pixels"
@@ -45,7 +45,7 @@ def data(judge: Judge, reference: Implementation, port: Implementation) -> None:
 
 
 def first_weights(judge: Judge, reference: Implementation, port: Implementation) -> None:
-    """Judges the weights that two seeds give."""
+    """Judge the weights that two seeds give."""
     for seed in (0, 7):
         of_port, of_reference = port.initial_weights(seed), reference.initial_weights(seed)
         for name, w in of_reference.items():
@@ -60,7 +60,7 @@ def layer_outputs(
     images: np.ndarray,
     make_oracle: MakeOracle = Oracle,
 ) -> None:
-    """Judges each layer, given the reference's output of the layer below, and the labels.
+    """Judge each layer, given the reference's output of the layer below, and the labels.
 
     Args:
         judge: Compares the outputs of batches of 128, 96 and 1.
@@ -93,7 +93,7 @@ def losses(
     port: Implementation,
     make_oracle: MakeOracle = Oracle,
 ) -> None:
-    """Judges the loss of each sample and its gradient, given the same directed predictions."""
+    """Judge the loss of each sample and its gradient, given the same directed predictions."""
     predictions, labels = directed_predictions(reference.dtype)
     trio = (port, reference, make_oracle(reference.dtype))
     found = [{"at the clip": one.losses(labels, predictions)} for one in trio]
@@ -112,7 +112,7 @@ def gradients(
     labels: np.ndarray,
     make_oracle: MakeOracle = Oracle,
 ) -> None:
-    """Judges the gradient of each weight, given the same weights and batch.
+    """Judge the gradient of each weight, given the same weights and batch.
 
     Args:
         judge: Compares the gradients of batches of 128, 96 and 1, and of batches in which
@@ -144,7 +144,7 @@ def gradients(
 def one_update(
     judge: Judge, reference: Implementation, port: Implementation, rule: str = "update by hand"
 ) -> None:
-    """Judges the weights after each of two updates, given the same weights and gradients.
+    """Judge the weights after each of two updates, given the same weights and gradients.
 
     Args:
         judge: Compares the weights after each update.
@@ -175,7 +175,7 @@ def rungs(
     make_oracle: MakeOracle = Oracle,
     rule: str = "update by hand",
 ) -> dict[str, Callable[[], None]]:
-    """Returns the rungs of the ladder, in their order, each ready to be judged.
+    """Return the rungs of the ladder, in their order, each ready to be judged.
 
     Args:
         judge: Compares.
@@ -221,7 +221,7 @@ def climb(
     images: np.ndarray,
     labels: np.ndarray,
 ) -> Divergence | None:
-    """Climbs the `rungs` until one fails, and returns its divergence."""
+    """Climb the `rungs` until one fails, and return its divergence."""
     for name, rung in rungs(judge, make_reference, make_port, images, labels).items():
         try:
             rung()

@@ -26,7 +26,7 @@ def train(
     shuffle_seed: int | None = None,
     make_oracle: MakeOracle = Oracle,
 ) -> Oracle:
-    """Judges every step of a training run, in two readings.
+    """Judge every step of a training run, in two readings.
 
     Given the same weights: before each step the port and the oracle take the weights of the
     reference, so that the error of a loss or a gradient is its own. Free running: each
@@ -85,7 +85,7 @@ def _step_given_the_same_weights(
     oracle: Oracle,
     samples: tuple[np.ndarray, np.ndarray],
 ) -> tuple[list[np.ndarray], list[dict[str, np.ndarray]]]:
-    """Returns the average losses and the gradients of a step of each."""
+    """Return the average losses and the gradients of a step of each."""
     weights = reference.weights()
     port.load_weights(weights)
     oracle.load_weights(weights)
@@ -94,7 +94,7 @@ def _step_given_the_same_weights(
 
 
 def _orders(samples: int, epochs: int, shuffle_seed: int | None) -> Iterator[np.ndarray]:
-    """Yields the order of the samples in each epoch, as `fit` of either package draws it."""
+    """Yield the order of the samples in each epoch, as `fit` of either package draws it."""
     rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
     for _ in range(epochs):
         yield np.arange(samples) if rng is None else rng.permutation(samples)
@@ -109,7 +109,7 @@ def evaluation(
     images: np.ndarray,
     labels: np.ndarray,
 ) -> None:
-    """Judges the predicted label of each image, and the accuracy, of trained models.
+    """Judge the predicted label of each image, and the accuracy, of trained models.
 
     Rounding decides on an image whose two most probable classes are as good as equal. So in
     float32 those are left out, a hundredth of all at most, whose probabilities are no further
@@ -147,7 +147,7 @@ def fit(
     epochs: int = 2,
     batch_size: int = 100,
 ) -> Oracle:
-    """Judges a run of each implementation's own loop.
+    """Judge a run of each implementation's own loop.
 
     Args:
         judge: Compares the losses of all batches, and the weights at the end.
@@ -189,7 +189,7 @@ def whole_training(
     mnist: Mapping[str, np.ndarray],
     epochs: int,
 ) -> None:
-    """Judges a training on MNIST by each implementation's own loop, and what it predicts.
+    """Judge a training on MNIST by each implementation's own loop, and what it predicts.
 
     Args:
         judge: Compares the losses of all batches of 128, the weights at the end, the labels.

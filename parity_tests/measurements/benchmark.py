@@ -69,12 +69,12 @@ class Worker:
         self._stdout = cast(TextIO, self._process.stdout)
 
     def close(self) -> None:
-        """Ends the process."""
+        """End the process."""
         self._process.kill()
         self._process.communicate()
 
     def train(self, batches: int) -> dict[str, float]:
-        """Trains on the first batches; returns the seconds, the loss and the peak memory."""
+        """Train on the first batches; return the seconds, the loss and the peak memory."""
         try:
             print(batches, file=self._stdin, flush=True)
             answer = self._stdout.readline()
@@ -138,7 +138,7 @@ def bench(
 
 
 def machine() -> dict[str, Any]:
-    """Returns what the times depend on."""
+    """Return what the times depend on."""
     with open("/proc/cpuinfo") as file:
         cpus = [line.split(": ")[1].strip() for line in file if "model name" in line]
     packages = ("torch", "tensorflow", "keras", "numpy")
@@ -151,7 +151,7 @@ def machine() -> dict[str, Any]:
 
 
 def jax_versions(python: Path) -> dict[str, str]:
-    """Returns the versions of JAX in an environment, by package; none if it is not there."""
+    """Return the versions of JAX in an environment, by package; none if it is not there."""
     packages = ("jax", "jaxlib")
     code = f"from importlib import metadata; print(*map(metadata.version, {packages}))"
     try:
@@ -164,7 +164,7 @@ def jax_versions(python: Path) -> dict[str, str]:
 def steps(
     pythons: Mapping[str, Path], batch_size: int, rounds: int, data: Path
 ) -> dict[str, dict[str, float]]:
-    """Returns milliseconds a step of each contender, after all have reached the same loss."""
+    """Return milliseconds a step of each contender, after all have reached the same loss."""
     rate, batches = BATCHES[batch_size]
     with ExitStack() as stack:
         workers = [
@@ -188,7 +188,7 @@ def steps(
 
 
 def check_losses(answers: Mapping[str, Mapping[str, float]]) -> None:
-    """Refuses contenders that train anything else; products alone have no loss.
+    """Refuse contenders that train anything else; products alone have no loss.
 
     Raises:
         ChildProcessError: If a loss differs from that of `torch_port` by more than 1e-3 of it.
@@ -201,7 +201,7 @@ def check_losses(answers: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def commands(jax: Path | None, rounds: int, data: Path) -> dict[str, dict[str, float]]:
-    """Returns the seconds of whole runs, from the start of the process to its accuracy.
+    """Return the seconds of whole runs, from the start of the process to its accuracy.
 
     Args:
         jax: Interpreter of the environment with JAX, if there is one.
@@ -236,7 +236,7 @@ def commands(jax: Path | None, rounds: int, data: Path) -> dict[str, dict[str, f
 
 
 def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float]]:
-    """Returns median, least and most of each contender, and its median ratio to `torch_port`."""
+    """Return median, least and most of each contender, and its median ratio to `torch_port`."""
     found = {}
     for name in rounds[0]:
         times = [of_round[name] for of_round in rounds]
@@ -248,7 +248,7 @@ def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float]]:
 
 
 def growth(rounds: int, data: Path) -> list[dict[str, float]]:
-    """Returns the seconds of an epoch of `fit` and the peak memory, by the number of images."""
+    """Return the seconds of an epoch of `fit` and the peak memory, by the number of images."""
     rows = []
     with ExitStack() as stack:
         workers = {
@@ -280,7 +280,7 @@ def growth(rounds: int, data: Path) -> list[dict[str, float]]:
 
 
 def table(rows: Mapping[str, Mapping[str, float]], title: str, unit: str) -> str:
-    """Returns a Markdown table, the fastest first."""
+    """Return a Markdown table, the fastest first."""
     lines = [f"| {title} | {unit} | from, to | x {SHIPPED} | MB |", "|---|---|---|---|---|"]
     for name, row in sorted(rows.items(), key=lambda item: item[1]["ratio"]):
         times = "{median:.3g} | {least:.3g}, {most:.3g} | {ratio:.2f}".format(**row)
@@ -290,7 +290,7 @@ def table(rows: Mapping[str, Mapping[str, float]], title: str, unit: str) -> str
 
 
 def ratios(results: Mapping[str, Any]) -> str:
-    """Returns a Markdown table of all ratios, in the order of a step of 128."""
+    """Return a Markdown table of all ratios, in the order of a step of 128."""
     columns = [
         *((f"a step of {size:,}", "ms", results["steps"][str(size)]) for size in BATCHES),
         ("ten epochs as a command", "s", results["commands"]),
@@ -307,7 +307,7 @@ def ratios(results: Mapping[str, Any]) -> str:
 
 
 def drawn(rows: list[dict[str, float]]) -> bytes:
-    """Returns a plot of seconds and memory over the number of images, as SVG."""
+    """Return a plot of seconds and memory over the number of images, as SVG."""
     import matplotlib.pyplot as plt
 
     plt.rcParams["svg.hashsalt"] = "naive-parity"  # the same file for the same numbers

@@ -12,7 +12,7 @@ import numpy as np
 
 
 def run(seed: int, data: Path) -> tuple[list[float], float]:
-    """Trains the port for ten epochs from a seed.
+    """Train the port for ten epochs from a seed.
 
     Returns:
         The losses that `fit` prints, in nats per sample, and the accuracy on the test set.
@@ -36,7 +36,7 @@ def run(seed: int, data: Path) -> tuple[list[float], float]:
 
 
 def summarize(values: np.ndarray) -> dict[str, list]:
-    """Returns mean, standard deviation and range over the first axis, to six digits."""
+    """Return mean, standard deviation and range over the first axis, to six digits."""
     statistics = {
         "mean": values.mean(axis=0),
         "std": values.std(axis=0, ddof=1),

@@ -49,13 +49,13 @@ class Contender(NamedTuple):
 
 
 def batches(task: Task, number: int) -> Iterable[slice]:
-    """Yields the place in the data set of each of the first batches."""
+    """Yield the place in the data set of each of the first batches."""
     for batch in range(number):
         yield slice(batch * task.batch_size, (batch + 1) * task.batch_size)
 
 
 def products_in_torch(task: Task, precision: str) -> Contender:
-    """The five products of a step alone: what no step can be faster than."""
+    """Time the five matrix products of a step alone, the lower bound of its time."""
     import torch
 
     from torch_port import use_device
@@ -69,7 +69,7 @@ def products_in_torch(task: Task, precision: str) -> Contender:
 
 
 def products_in_numpy(task: Task) -> Contender:
-    """The same, by NumPy's library."""
+    """Time the same products in NumPy."""
     rng = np.random.default_rng(0)
     shapes = [(task.batch_size, width) for width in (512, 512, 10)]
     da, h, dz = (rng.random(shape, "float32") for shape in shapes)
@@ -79,7 +79,7 @@ def products_in_numpy(task: Task) -> Contender:
 
 
 def products(task: Task, x: Any, da: Any, h: Any, dz: Any, W1: Any, W2: Any) -> Contender:
-    """Forward through two layers, and back: the images need no gradient."""
+    """Return the products forward through two layers and back; the images need no gradient."""
 
     def run(number: int) -> None:
         for batch in batches(task, number):
@@ -90,7 +90,7 @@ def products(task: Task, x: Any, da: Any, h: Any, dz: Any, W1: Any, W2: Any) -> 
 
 
 def numpy_by_hand(task: Task) -> Contender:
-    """NumPy in float32, with the gradients of the oracle."""
+    """Train in NumPy in float32, with the gradients of the oracle."""
     W1, b1, W2, b2 = weights = [w.copy() for w in task.weights.values()]
 
     def run(number: int) -> None:
@@ -113,7 +113,7 @@ def numpy_by_hand(task: Task) -> Contender:
 def torch_port(
     task: Task, settled: bool = True, sgd: bool = False, whole: bool = False
 ) -> Contender:
-    """The port: as its command line settles it, or as imported; its step, or `fit` with a log."""
+    """Train `torch_port`, with or without the settings of its command line, by step or by `fit`."""
     import torch
 
     from torch_port import SGD, fit, mnist_model, training, update_weights, use_device
@@ -139,7 +139,7 @@ def torch_port(
 
 
 def tf_reference(task: Task, **compiled: bool) -> Contender:
-    """The reference, eagerly or in a graph; there its loss finds the logits, and clips nothing."""
+    """Train `tf_reference` eagerly, or in a graph, where its loss takes the logits and does not clip."""
     import tensorflow as tf
 
     from tf_reference import mnist_model, training, update_weights
@@ -156,7 +156,7 @@ def tf_reference(task: Task, **compiled: bool) -> Contender:
 def steps(
     training: Any, task: Task, model: Any, images: Any, labels: Any, update_weights: Callable
 ) -> Callable[[int], None]:
-    """Returns the steps of either package, batch by batch, each with its loss as a number."""
+    """Return the steps of either package, batch by batch, each with its loss as a number."""
 
     def run(number: int) -> None:
         for batch in batches(task, number):
@@ -166,7 +166,7 @@ def steps(
 
 
 def torch_nn(task: Task) -> Contender:
-    """torch.nn and torch.optim.SGD, as a tutorial has it."""
+    """Train with torch.nn and torch.optim.SGD, as a tutorial does."""
     import torch
 
     model = torch.nn.Sequential(
@@ -190,7 +190,7 @@ def torch_nn(task: Task) -> Contender:
 
 
 def keras_fit(task: Task, backend: str) -> Contender:
-    """Keras's own model, compile and fit, on one of its backends."""
+    """Train with Keras's `fit` on one of its backends."""
     model = keras_model(backend, task.weights.values(), task.rate)
 
     def run(number: int) -> None:
@@ -207,7 +207,7 @@ def keras_fit(task: Task, backend: str) -> Contender:
 
 
 def keras_model(backend: str, weights: Iterable[np.ndarray], rate: float) -> Any:
-    """Returns the network as Keras has it, compiled with SGD."""
+    """Return the network as Keras has it, compiled with SGD."""
     os.environ["KERAS_BACKEND"] = backend
     import keras
 
@@ -223,7 +223,7 @@ def keras_model(backend: str, weights: Iterable[np.ndarray], rate: float) -> Any
 
 
 def jax_jit(task: Task, scan: bool = False) -> Contender:
-    """JAX: the step compiled, or the loop over the steps as well."""
+    """Train in JAX with the step compiled, or the loop over the steps as well."""
     import jax
     import jax.numpy as jnp
 
@@ -281,7 +281,7 @@ CONTENDERS: dict[str, Callable[[Task], Contender]] = {
 
 
 def read_mnist(data: Path, which: str, copies: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Returns images, float32 in [0, 1], and labels, int64, of "train" or "t10k"."""
+    """Return images, float32 in [0, 1], and labels, int64, of "train" or "t10k"."""
     raw = data / "MNIST" / "raw"
     images = np.fromfile(raw / f"{which}-images-idx3-ubyte", np.uint8, offset=16)
     labels = np.fromfile(raw / f"{which}-labels-idx1-ubyte", np.uint8, offset=8)
@@ -291,7 +291,7 @@ def read_mnist(data: Path, which: str, copies: int = 1) -> tuple[np.ndarray, np.
 
 
 def whole_keras_run(backend: str, data: Path) -> None:
-    """Ten epochs of Keras's fit, and the accuracy, as a script would have it."""
+    """Train for ten epochs by Keras's fit, and print the accuracy."""
     model = keras_model(backend, oracle.initial_weights(0).values(), rate=1e-3)
     model.fit(*read_mnist(data, "train"), epochs=10, batch_size=128, shuffle=False, verbose=0)
     images, labels = read_mnist(data, "t10k")
@@ -300,7 +300,7 @@ def whole_keras_run(backend: str, data: Path) -> None:
 
 
 def main() -> None:
-    """Answers the lines of standard input, or runs Keras as a whole."""
+    """Answer the lines of standard input, or runs Keras as a whole."""
     name, *options, folder = sys.argv[1:]
     if name == "whole-keras-run":
         whole_keras_run(options[0], Path(folder))

@@ -80,7 +80,7 @@ def rmsprop(data: Path = Path("data")) -> None:
     stock = torch.optim.RMSprop
     rows: dict[str, tuple[str, Callable]] = {
         "torch_port.RMSprop": ("float64", torch_port.RMSprop),
-        "torch.optim.RMSprop, as it comes": ("float64", lambda params, lr: stock(params)),
+        "torch.optim.RMSprop, default options": ("float64", lambda params, lr: stock(params)),
         "  with Keras's learning rate": ("float64", stock),
         "  and with its rho as alpha": ("float64", partial(stock, alpha=0.9)),
         "  and with its epsilon": ("float64", partial(stock, alpha=0.9, eps=1e-7)),
@@ -109,7 +109,7 @@ def _kernels(
     steps: tuple[int, ...],
     nudge: bool = False,
 ) -> list[np.ndarray]:
-    """Returns the kernel of the first layer after each of some steps of the first epoch."""
+    """Return the kernel of the first layer after each of some steps of the first epoch."""
     implementation = implementation_class(dtype=dtype)
     package = implementation.package
     package.use_dtype(dtype)

@@ -114,7 +114,7 @@ def judge(
     mnist: dict,
     epochs: int,
 ) -> dict[str, str]:
-    """Prints and returns a verdict for each rung: "pass", "FAIL ..." or "not judged: ..."."""
+    """Print and return a verdict for each rung: "pass", "FAIL ..." or "not judged: ..."."""
     verdicts: dict[str, str] = {}
     images, labels = mnist["training images"], mnist["training labels"]
     # Theirs may be an optimizer, which fuses what ours rounds twice.
@@ -154,7 +154,7 @@ def _explain(
     dtype: str,
     loaded: dict,
 ) -> None:
-    """Prints what explains the rungs that failed."""
+    """Print what explains the rungs that failed."""
     failed = [rung for rung, verdict in verdicts.items() if verdict.startswith("FAIL")]
     # No seed tells what a file draws, and a whole training takes too long to be tried again.
     able = [
@@ -173,7 +173,7 @@ def _explain(
 
 
 def first_weights(port: Any) -> None:
-    """Judges the range of the weights that a port starts from: nobody knows what it drew.
+    """Judge the range of the weights that a port starts from: nobody knows what it drew.
 
     Raises:
         Divergence: If a kernel is not spread over [0, 0.1), or a bias is not 0.

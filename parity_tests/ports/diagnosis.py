@@ -50,7 +50,7 @@ class Finding:
     raised: bool = False
 
     def __str__(self) -> str:
-        """Returns one sentence."""
+        """Return one sentence."""
         if self.traps:
             names = " and ".join(f"{trap.name} ({trap.mistake})" for trap in self.traps)
             return (
@@ -85,7 +85,7 @@ class Search:
     answers: dict[str, Any]
 
     def measure(self, rung: str, mistakes: tuple[Trap, ...], whole: bool = False) -> Residual:
-        """Returns what is left over on a rung if the oracle makes some mistakes."""
+        """Return what is left over on a rung if the oracle makes some mistakes."""
         residual = Residual(dtype=self.dtype, whole=whole)
         classes = tuple(trap.oracle for trap in mistakes if trap.oracle)
         kind: type[Oracle] = type("Hypothesis", (*classes, Oracle), {})
@@ -109,7 +109,7 @@ class Search:
         return residual
 
     def find(self, rung: str, made: tuple[Trap, ...], candidates: Sequence[Trap]) -> Finding | None:
-        """Returns what explains a rung, one or two mistakes of some; None if nothing differs."""
+        """Return what explains a rung, one or two mistakes of some; None if nothing differs."""
         right = self.measure(rung, made, whole=True)
         if not right.place:
             return None
@@ -144,7 +144,7 @@ def explain(
     only: Sequence[str] = LADDER,
     loaded: Mapping[str, np.ndarray] | None = None,
 ) -> list[Finding]:
-    """Returns a finding for each rung that failed, up to the first that stays unexplained.
+    """Return a finding for each rung that failed, up to the first that stays unexplained.
 
     Args:
         make_port: Returns a port without memory of earlier calls.

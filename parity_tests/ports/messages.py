@@ -29,13 +29,13 @@ class UnusablePort(PortError):  # noqa: N818 (it is a verdict on the file)
 
 
 def encode(call: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
-    """Returns a message."""
+    """Return a message."""
     whole = {name: np.array(array, order="C") for name, array in arrays.items()}
     return safetensors.numpy.save(whole, metadata={"call": json.dumps(call)})
 
 
 def decode(message: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Returns the call and the arrays of a message."""
+    """Return the call and the arrays of a message."""
     length = int.from_bytes(message[:8], "little")
     header = json.loads(message[8 : 8 + length])
     return json.loads(header["__metadata__"]["call"]), safetensors.numpy.load(message)

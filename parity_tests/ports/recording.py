@@ -70,7 +70,7 @@ class Recording:
             raise ValueError(f"{index} is not the index of a recording") from error
 
     def reference(self) -> Any:
-        """Returns the reference, without memory of earlier calls."""
+        """Return the reference, without memory of earlier calls."""
 
         def make() -> Any:
             raise ValueError("the recording was made by another ladder: record it again")
@@ -79,7 +79,7 @@ class Recording:
 
 
 def _flattened(answer: Any) -> dict[str, np.ndarray]:
-    """Returns the arrays of an answer by name; the loss of a step comes under "loss"."""
+    """Return the arrays of an answer by name; the loss of a step comes under "loss"."""
     if isinstance(answer, tuple):
         return {"loss": np.asarray(answer[0]), **answer[1]}
     if isinstance(answer, dict):
@@ -88,7 +88,7 @@ def _flattened(answer: Any) -> dict[str, np.ndarray]:
 
 
 def _unflattened(key: str, arrays: dict[str, np.ndarray]) -> Any:
-    """Returns the answer whose arrays these are, given its key, which begins with the method."""
+    """Return the answer whose arrays these are, given its key, which begins with the method."""
     if key.split()[0] in ("gradients", "step"):
         return arrays.pop("loss"), arrays
     return arrays.get("", arrays or None)
@@ -140,14 +140,14 @@ def record(
 
 
 def _asked(dtype: str, epochs: int, data: Path) -> dict[str, Any]:
-    """Returns what the reference answers to all that a check asks of it, on every rung."""
+    """Return what the reference answers to all that a check asks of it, on every rung."""
     answers: dict[str, Any] = {}
 
     def make_reference() -> Any:
         return Remembered("reference", dtype, make_port, answers)
 
     def make_port() -> Reference:
-        """The reference takes the part of the port: what is asked does not depend on it."""
+        """Return the reference in place of a port, on which no question depends."""
         return Reference(dtype=dtype, folder=data)
 
     mnist = make_port().data()

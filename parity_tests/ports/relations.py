@@ -8,7 +8,7 @@ from parity_tests.ports.residual import ROUNDING, relative_difference
 
 
 def relate(judged: np.ndarray, truths: Mapping[str, np.ndarray]) -> Iterator[str]:
-    """Yields simple relations of a tensor to what it should be, to rounding.
+    """Yield simple relations of a tensor to what it should be, to rounding.
 
     Args:
         judged: The tensor.
@@ -46,7 +46,7 @@ def relate(judged: np.ndarray, truths: Mapping[str, np.ndarray]) -> Iterator[str
 
 
 def _affine(judged: np.ndarray, truth: np.ndarray, rounding: float) -> Iterator[str]:
-    """Yields a factor, a constant or a shift by one step that takes the truth to the tensor."""
+    """Yield a factor, a constant or a shift by one step that takes the truth to the tensor."""
     factor, offset = np.vdot(truth, judged) / np.vdot(truth, truth), np.mean(judged - truth)
     if relative_difference(judged, factor * truth, 0.0) <= rounding:
         yield f"it is {factor:.6g} times what it should be"

@@ -41,7 +41,7 @@ class Residual(Judge):
     raised: bool = False
 
     def __call__(self, rung: str, quantity: str, tensor: str, **options: Any) -> None:
-        """Measures the difference of the first two arrays, if the first is the port's."""
+        """Measure the difference of the first two arrays, if the first is the port's."""
         step, scale = options.pop("step", ""), options.pop("scale", 0.0)
         for option in ("window", "samples"):
             options.pop(option, None)
@@ -73,7 +73,7 @@ class Residual(Judge):
 
 
 def relative_difference(judged: np.ndarray, truth: np.ndarray, scale: Any) -> float:
-    """Returns the largest difference over the largest number; what is not finite must be equal."""
+    """Return the largest difference over the largest number; what is not finite must be equal."""
     finite = np.isfinite(judged) & np.isfinite(truth)
     if not np.array_equal(judged[~finite], truth[~finite], equal_nan=True):
         return math.inf

@@ -70,12 +70,12 @@ class UserPort:
             raise UnusablePort(str(error)) from error
 
     def reset(self) -> "UserPort":
-        """Runs the file anew, so that nothing is left of earlier calls."""
+        """Run the file anew, so that nothing is left of earlier calls."""
         self.abilities = self._ask("reset")[0]["abilities"]
         return self
 
     def close(self) -> None:
-        """Ends the process, and those that it started."""
+        """End the process, and those that it started."""
         self._connection.close()
         with contextlib.suppress(ProcessLookupError):  # before it had a group, or after its end
             os.killpg(cast(int, self._process.pid), signal.SIGKILL)
@@ -109,54 +109,54 @@ class UserPort:
         return answer, found
 
     def data(self) -> dict[str, np.ndarray]:
-        """Returns MNIST as their `load_mnist` loads it, by name."""
+        """Return MNIST as their `load_mnist` loads it, by name."""
         return self._ask("data")[1]
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
-        """Replaces the weights."""
+        """Replace the weights."""
         self._ask("load_weights", weights)
 
     def first_weights(self) -> dict[str, np.ndarray]:
-        """Returns the weights that the model had when it was made."""
+        """Return the weights that the model had when it was made."""
         return self._ask("first_weights")[1]
 
     def weights(self) -> dict[str, np.ndarray]:
-        """Returns the weights."""
+        """Return the weights."""
         return self._ask("weights")[1]
 
     def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
-        """Returns what one layer makes of its inputs."""
+        """Return what one layer makes of its inputs."""
         return self._ask("layer_output", {"inputs": inputs}, index=index)[1]["outputs"]
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns the loss and the gradients of their step; the weights are put back."""
+        """Return the loss and the gradients of their step; the weights are put back."""
         found = self._ask("gradients", {"images": images, "labels": labels})[1]
         return found.pop("loss"), found
 
     def step(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Returns the loss and the gradients of their step, which updates the weights."""
+        """Return the loss and the gradients of their step, which updates the weights."""
         found = self._ask("step", {"images": images, "labels": labels})[1]
         return found.pop("loss"), found
 
     def update(self, gradients: Mapping[str, np.ndarray]) -> None:
-        """Applies their `update_weights` to the weights."""
+        """Apply their `update_weights` to the weights."""
         self._ask("update", gradients)
 
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
-        """Runs their `fit`, or their step batch by batch; returns what their step returned."""
+        """Run their `fit`, or their step batch by batch; return what their step returned."""
         arrays = {"images": images, "labels": labels}
         return self._ask("fit", arrays, epochs=epochs, batch_size=batch_size)[1]["losses"]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
-        """Returns the class of the largest output of their model for each image."""
+        """Return the class of the largest output of their model for each image."""
         return self._ask("predict", {"images": images})[1]["labels"]
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
-        """Returns the fraction of the images whose label is predicted: a float64 scalar."""
+        """Return the fraction of the images whose label is predicted: a float64 scalar."""
         return np.mean(self.predict(images) == labels)

@@ -26,7 +26,7 @@ STEPS = ("one_training_step", "training_step")
 def serve(
     connection: Connection, path: str, dtype: str, device: str, folder: str
 ) -> None:  # pragma: no cover (in the other process)
-    """Answers calls about the port in a file until the other end is closed."""
+    """Answer calls about the port in a file until the other end is closed."""
     os.setsid()  # a group of its own, so that what it starts ends with it
     host = _Worker(Path(path), dtype, device, folder)
     while True:
@@ -134,7 +134,7 @@ class _Worker:
         return tensors
 
     def _as_kernel(self, tensor: Any) -> Any:
-        """Returns a tensor as the book stores it: a kernel as (inputs, outputs)."""
+        """Return a tensor as the book stores it: a kernel as (inputs, outputs)."""
         return tensor.T if tuple(tensor.shape) in ((512, 784), (10, 512)) else tensor
 
     def _input(self, array: np.ndarray) -> Any:
@@ -210,7 +210,7 @@ class _Worker:
         return {}, {"loss": self._loss(loss), **self._named(self._gradients(tensors, before, seen))}
 
     def _gradients(self, tensors: list, before: list, seen: dict[int, Any]) -> list:
-        """Returns the gradients of a step, from what was seen in it."""
+        """Return the gradients of a step, from what was seen in it."""
         for index, (w, w_before) in enumerate(zip(self.tensors, before, strict=True)):
             if index not in seen and self.torch.equal(w, w_before):  # nothing reached it
                 seen[index] = self.torch.zeros_like(w)
@@ -223,7 +223,7 @@ class _Worker:
         ]
 
     def _owner(self, function: Any, name: str) -> ModuleType:
-        """Returns the module in which a function of theirs looks a name up."""
+        """Return the module in which a function of theirs looks a name up."""
         owner = sys.modules.get(getattr(function, "__module__", ""), self.module)
         return owner if hasattr(owner, name) else self.module
 

@@ -28,18 +28,18 @@ settings.load_profile("fixed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Adds the option that names the folder of MNIST."""
+    """Add the option that names the folder of MNIST."""
     parser.addoption("--data", type=Path, default=Path("data"), help="folder that holds MNIST/raw")
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Shows the progress on a terminal, and seeds what test modules draw when they are imported."""
+    """Show the progress on a terminal, and seed what test modules draw when they are imported."""
     progress.register(config)
     seed_every_generator()
 
 
 def seed_every_generator() -> None:
-    """Makes all that follows draw the same numbers, also where no seed is given."""
+    """Make all that follows draw the same numbers, also where no seed is given."""
     seeds = itertools.count()
     np.random.default_rng = lambda seed=None: default_rng(next(seeds) if seed is None else seed)
     random.seed(0)
@@ -51,7 +51,7 @@ def seed_every_generator() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Starts the long tests first, so that several processes share the time evenly."""
+    """Start the long tests first, so that several processes share the time evenly."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
@@ -81,13 +81,13 @@ def sets(data: Path) -> Callable[[str], dict[str, np.ndarray]]:
 
 @pytest.fixture(autouse=True)
 def seeded() -> None:
-    """Seeds every generator before each test, so that its draws do not depend on the others."""
+    """Seed every generator before each test, so that its draws do not depend on the others."""
     seed_every_generator()
 
 
 @pytest.fixture(autouse=True)
 def settings_of_the_process() -> Iterator[None]:
-    """Puts back what a test, or a command line in it, has settled for the whole process."""
+    """Put back what a test, or a command line in it, has settled for the whole process."""
     yield
     for package in ("tf_reference", "torch_port"):
         if f"{package}.framework" in sys.modules:
@@ -119,7 +119,7 @@ def tiny(package: ModuleType) -> tuple:
 
 @pytest.fixture
 def status_of(monkeypatch: pytest.MonkeyPatch) -> Callable[..., object]:
-    """Runs the `main` of a command line with some arguments; returns its exit status."""
+    """Run the `main` of a command line with some arguments; return its exit status."""
 
     def run(main: Callable[[], None], *arguments: object) -> object:
         monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments)])
@@ -139,7 +139,7 @@ def command(
     status_of: Callable[..., object],
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[object, str, str]]:
-    """Runs a command line of each package; returns its exit status, output and errors."""
+    """Run a command line of each package; return its exit status, output and errors."""
     main = importlib.import_module(f"{package.__name__}.__main__").main
 
     def run(*arguments: object, data: Path = data) -> tuple[object, str, str]:
@@ -170,7 +170,7 @@ def batch(mnist: Callable, dtype: str) -> tuple[np.ndarray, np.ndarray]:
 
 @pytest.fixture
 def default_dtype(dtype: str) -> None:
-    """Makes Keras compute in the dtype of the test: losses, averages and learning rates too."""
+    """Make Keras compute in the dtype of the test: losses, averages and learning rates too."""
     for package in ("tf_reference", "torch_port"):
         importlib.import_module(package).use_dtype(dtype)
 
@@ -198,7 +198,7 @@ def judge(record_property: Callable[[str, object], None]) -> Iterator[Judge]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Prints what the judges saw: one line for each quantity of each rung."""
+    """Print what the judges saw: one line for each quantity of each rung."""
     records = [
         Record(**value)
         for reports in terminalreporter.stats.values()

@@ -16,7 +16,7 @@ KEY = "naive-parity/seconds"
 def seconds_left(
     pending: Sequence[str], expected: Mapping[str, float], taken: Mapping[str, float], workers: int
 ) -> float | None:
-    """Returns about how many seconds are left; None while nothing can be said.
+    """Return about how many seconds are left; None while nothing can be said.
 
     Args:
         pending: Tests that have not ended.
@@ -47,7 +47,7 @@ class Progress:
         self.ended = threading.Event()
 
     def start(self, tests: Sequence[str]) -> None:
-        """Shows the bar, and the time left anew each second."""
+        """Show the bar, and the time left anew each second."""
         if self.bar is None:
             self.tests = list(tests)
             layout = "{n_fmt} of {total_fmt} tests |{bar}| {elapsed}{postfix}"
@@ -65,23 +65,23 @@ class Progress:
                 self.bar.set_postfix_str(f"about {tqdm.format_interval(int(left))} left")
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
-        """Starts, where this process runs the tests."""
+        """Start, where this process runs the tests."""
         if session.items:
             self.start([item.nodeid for item in session.items])
 
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
-        """Starts, where others run the tests."""
+        """Start, where others run the tests."""
         self.start(ids)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
-        """Prints nothing for a test that has passed."""
+        """Print nothing for a test that has passed."""
         if getattr(report, "when", "") == "call" and report.passed:
             return "passed", "", "PASSED"
         return None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Counts a test when it has ended."""
+        """Count a test when it has ended."""
         if report.when == "call":
             self.taken[report.nodeid] = report.duration
         if report.when == "teardown" and self.bar is not None:
@@ -89,7 +89,7 @@ class Progress:
             self.bar.update()
 
     def pytest_sessionfinish(self) -> None:
-        """Takes the line away, and keeps the seconds for the next run."""
+        """Take the line away, and keep the seconds for the next run."""
         self.ended.set()
         if self.bar is not None:
             self.bar.close()
@@ -98,6 +98,6 @@ class Progress:
 
 
 def register(config: pytest.Config) -> None:
-    """Registers the plugin, if this process runs on a terminal."""
+    """Register the plugin, if this process runs on a terminal."""
     if sys.stderr.isatty() and not hasattr(config, "workerinput"):
         config.pluginmanager.register(Progress(config))

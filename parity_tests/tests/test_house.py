@@ -22,7 +22,7 @@ MODULES = {folder: sorted((ROOT / folder).glob("*.py")) for folder in (*MAY_IMPO
 
 
 def imported(source: str) -> set[str]:
-    """Returns the modules that a source imports, wherever in it; `a.b` for `from a import b`."""
+    """Return the modules that a source imports, wherever in it; `a.b` for `from a import b`."""
     found = set()
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
@@ -35,7 +35,7 @@ def imported(source: str) -> set[str]:
 
 
 def trespasses(folder: str, source: str) -> set[str]:
-    """Returns the folders that a module of a folder must not import, but does."""
+    """Return the folders that a module of a folder must not import, but does."""
     names = imported(source)
     others = {
         other
@@ -75,7 +75,7 @@ def test_a_folder_says_in_two_sentences_what_it_holds_and_what_it_may_import(fol
 
 
 def sizes(source: str) -> Iterator[tuple[str, int]]:
-    """Yields each function and its number of lines, its docstring left out."""
+    """Yield each function and its number of lines, its docstring left out."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.FunctionDef):
             first = node.body[1] if ast.get_docstring(node) and len(node.body) > 1 else node.body[0]

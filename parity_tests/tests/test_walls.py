@@ -19,7 +19,7 @@ layer = {package}.NaiveDense(3, 2, lambda x: x)
 
 
 def run(code: str, without: tuple[str, ...] = ()) -> subprocess.CompletedProcess[str]:
-    """Runs code in a fresh Python in which some modules are not installed."""
+    """Run code in a fresh Python in which some modules are not installed."""
     absent = f"import sys; sys.modules.update(dict.fromkeys({without!r}))"
     return subprocess.run(
         [sys.executable, "-c", f"{absent}\n{code}"],

@@ -13,7 +13,7 @@ MNIST = "torch_port.mnist.load_mnist"
 
 
 def images(change: Callable[[Any], Any]) -> tuple[Plant, type[Oracle]]:
-    """Returns plant and oracle of a change to the images, arrays and tensors alike."""
+    """Return plant and oracle of a change to the images, arrays and tensors alike."""
 
     class Images(Oracle):
         def data(self) -> dict[str, np.ndarray]:

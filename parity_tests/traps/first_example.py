@@ -16,7 +16,7 @@ from parity_tests.traps.trap import Plant, Trap, instead
 def first_rmsprop(
     wrong: Callable[..., torch.optim.Optimizer], make: Callable[[float], Rule]
 ) -> tuple[Plant, type[Oracle]]:
-    """Returns plant and oracle of another optimizer: of the weights and the rate, of the rate."""
+    """Return plant and oracle of another optimizer: of the weights and the rate, of the rate."""
 
     class First(Oracle):
         def first_example(self) -> Oracle:

@@ -17,7 +17,7 @@ LOSS = "torch_port.training.sparse_categorical_crossentropy"
 
 
 def gradients(change: Callable[[list], list]) -> Plant:
-    """Returns a plant of a change to the gradients of a step, before the update."""
+    """Return a plant of a change to the gradients of a step, before the update."""
 
     def wrong(one_training_step: Callable) -> Callable:
         def step(model: Any, x: Any, y: Any, update_weights: Callable) -> Any:

@@ -13,7 +13,7 @@ MODEL = "torch_port.layers.mnist_model"
 
 
 def kernels(draw: Callable[[np.random.Generator, Any], Any]) -> tuple[Plant, type[Oracle]]:
-    """Returns plant and oracle of kernels drawn in another way, one after the other."""
+    """Return plant and oracle of kernels drawn in another way, one after the other."""
 
     def drawn(seed: int, shapes: Sequence) -> list[np.ndarray]:
         rng = np.random.default_rng(seed)

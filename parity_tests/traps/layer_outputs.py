@@ -58,7 +58,7 @@ def no_bias(call: Callable) -> Callable:
 
 
 def rounded(array: np.ndarray, bits: int) -> np.ndarray:
-    """Returns float32 numbers rounded to so many bits after the first one."""
+    """Return float32 numbers rounded to so many bits after the first one."""
     dropped = 23 - bits
     whole = np.asarray(array, "float32").view("uint32").astype("uint64")
     kept = (whole + (1 << (dropped - 1))) >> dropped << dropped
@@ -66,7 +66,7 @@ def rounded(array: np.ndarray, bits: int) -> np.ndarray:
 
 
 def products(bits: int) -> tuple[Plant, type[Oracle]]:
-    """Returns plant and oracle of products whose factors are rounded, of float32 only."""
+    """Return plant and oracle of products whose factors are rounded, of float32 only."""
 
     class Products(Oracle):
         def factor(self, array: np.ndarray) -> np.ndarray:
@@ -110,7 +110,7 @@ def products(bits: int) -> tuple[Plant, type[Oracle]]:
 
 
 def activations(hidden: Callable | None = None, last: Callable | None = None) -> Plant:
-    """Returns a plant of other activations."""
+    """Return a plant of other activations."""
 
     def wrong(mnist_model: Callable) -> Callable:
         def model_of(*arguments: Any, **options: Any) -> Any:

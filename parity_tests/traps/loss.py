@@ -14,17 +14,17 @@ LOSS = "torch_port.training.sparse_categorical_crossentropy"
 
 
 def loss(wrong: Callable[[torch.Tensor, torch.Tensor], torch.Tensor]) -> Plant:
-    """Returns a plant of another loss of labels and predictions."""
+    """Return a plant of another loss of labels and predictions."""
     return instead(LOSS, lambda right: lambda labels, p: wrong(labels.long(), p))
 
 
 def of_labels(array: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns the number in each row that its label names."""
+    """Return the number in each row that its label names."""
     return array[np.arange(len(labels)), labels]
 
 
 def at_labels(array: np.ndarray, labels: np.ndarray) -> np.ndarray:
-    """Returns what each row has at its label, and 0 elsewhere."""
+    """Return what each row has at its label, and 0 elsewhere."""
     return np.where(np.eye(array.shape[1], dtype=bool)[labels], array, 0)
 
 

@@ -12,7 +12,7 @@ UPDATE = "torch_port.optimizers.update_weights"
 
 
 def update(wrong: Callable[..., None]) -> Plant:
-    """Returns a plant of another rule: `wrong` of the right one, and its three arguments."""
+    """Return a plant of another rule: `wrong` of the right one, and its three arguments."""
 
     def replace(right: Callable) -> Callable:
         def rule(gradients: Sequence, weights: Sequence, learning_rate: float = 1e-3) -> None:

@@ -32,7 +32,7 @@ ANSWERS: dict[str, dict[str, Any]] = {"float32": {}, "float64": {}}
 def caught(
     trap: Trap | None, mnist: Mapping[str, np.ndarray], dtype: str, data: Path
 ) -> Divergence | None:
-    """Returns how the port diverges first with a mistake planted, or as it is.
+    """Return how the port diverges first with a mistake planted, or as it is.
 
     Args:
         trap: To be planted.
@@ -60,7 +60,7 @@ def caught(
 
 
 def accuracies(trap: Trap | None, first: bool, seeds: Iterable[int], data: Path) -> list[float]:
-    """Returns the accuracy of the whole training from each seed; NaN where it ends in an error.
+    """Return the accuracy of the whole training from each seed; NaN where it ends in an error.
 
     Args:
         trap: To be planted; None for the port as it is.
@@ -93,7 +93,7 @@ def accuracies(trap: Trap | None, first: bool, seeds: Iterable[int], data: Path)
 
 
 def measure(name: str, data: Path, seeds: int) -> dict[str, Any]:
-    """Returns a row of the matrix, or the two rows of the port as it is under the name ""."""
+    """Return a row of the matrix, or the two rows of the port as it is under the name ""."""
     trap = next((trap for trap in CATALOGUE if trap.name == name), None)
     found = []
     for dtype in ("float32", "float64"):
@@ -154,7 +154,7 @@ def traps(
 
 
 def judged(row: dict[str, Any], clean: Mapping[str, Any]) -> dict[str, Any]:
-    """Adds to a row whether the trap was caught where it must be, and what accuracy says.
+    """Add to a row whether the trap was caught where it must be, and what accuracy says.
 
     Accuracy alone would have let it through if, on the average of the seeds, it fell by less
     than half a standard deviation of the port's own accuracy over seeds, or rose.
@@ -174,7 +174,7 @@ def judged(row: dict[str, Any], clean: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def table(matrix: Mapping[str, Any]) -> str:
-    """Returns the matrix as lines of text, with the counts at the end."""
+    """Return the matrix as lines of text, with the counts at the end."""
     lines = [f"{'trap':30} {'caught at':16} {'x bound':>8} {'accuracy':>9}  seen by accuracy"]
     for row in matrix["traps"]:
         excess = f"{row['excess']:8.1g}" if row["excess"] else "       -"
@@ -194,7 +194,7 @@ def table(matrix: Mapping[str, Any]) -> str:
 
 
 def short(matrix: Mapping[str, Any]) -> str:
-    """Returns the matrix as a Markdown table, one line for each rung of the ladder."""
+    """Return the matrix as a Markdown table, one line for each rung of the ladder."""
     lines = ["| rung | caught there | accuracy alone would have passed |", "|---|---|---|"]
     for rung in LADDER:
         rows = [row for row in matrix["traps"] if row["declared"] == rung]

@@ -38,7 +38,7 @@ class Trap:
 
 
 def instead(path: str, wrong: Callable[[Any], Any]) -> Plant:
-    """Returns a plant that replaces an object of the port.
+    """Return a plant that replaces an object of the port.
 
     Args:
         path: Dotted path of the object, such as `torch_port.training.fit`.

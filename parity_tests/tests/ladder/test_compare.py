@@ -12,7 +12,7 @@ PLACE = ("gradients", "gradient", "layers.0.W")
 
 
 def gradients(wrong=0.0, own=1e-6):
-    """Returns a port off by `wrong` and a reference off by `own`, in one element of float32."""
+    """Return a port off by `wrong` and a reference off by `own`, in one element of float32."""
     port, reference = TRUTH.copy(), TRUTH.copy()
     port[0, 1] += wrong
     reference[1, 1] += own

@@ -10,7 +10,7 @@ SIZES = (7, 6, 5, 4)
 
 
 def central_difference(function, array, step=1e-6):
-    """Returns (f(x + h) - f(x - h)) / 2h for each element of an array, changed in place."""
+    """Return (f(x + h) - f(x - h)) / 2h for each element of an array, changed in place."""
     derivative = np.empty_like(array)
     for index in np.ndindex(array.shape):
         value = array[index]

@@ -17,7 +17,7 @@ def adapters(dtype):
 
 
 def check(judge, adapters, quantity, primitive, inputs, outputs, gradients, cotangent):
-    """Judges a primitive's output and derivatives, given the oracle's."""
+    """Judge a primitive's output and derivatives, given the oracle's."""
     found = {
         name: adapter.pullback(adapter.primitives()[primitive], inputs, cotangent)
         for name, adapter in adapters.items()
@@ -32,7 +32,7 @@ def check(judge, adapters, quantity, primitive, inputs, outputs, gradients, cota
 
 
 def cotangent_of(outputs, dtype):
-    """Returns numbers from 1 to 2, one for each output, which are exact in either dtype."""
+    """Return numbers from 1 to 2, one for each output, which are exact in either dtype."""
     return (1 + np.arange(outputs.size).reshape(outputs.shape) % 128 / 128).astype(dtype)
 
 

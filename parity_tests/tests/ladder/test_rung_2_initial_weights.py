@@ -18,7 +18,7 @@ def compare(judge, port, reference):
 
 
 def drawn(implementation, seed):
-    """Returns the weights of the package's own model of a seed."""
+    """Return the weights of the package's own model of a seed."""
     implementation.model = implementation.layers.mnist_model(seed, implementation.dtype)
     return implementation.weights()
 

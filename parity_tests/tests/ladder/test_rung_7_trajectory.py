@@ -19,7 +19,7 @@ TINY = (6, 5, 4)
 
 
 def crew(dtype, sizes=(784, 512, 10), rule="hand", learning_rate=1e-3):
-    """Returns the reference and two instances of the port, with the weights of seed 0."""
+    """Return the reference and two instances of the port, with the weights of seed 0."""
     rules = {
         "hand": lambda package: partial(package.update_weights, learning_rate=learning_rate),
         "sgd": lambda package: package.SGD(learning_rate),

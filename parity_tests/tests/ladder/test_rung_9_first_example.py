@@ -38,7 +38,7 @@ def test_five_epochs_are_the_same_training(judge, trio, mnist, dtype):
 
 
 def take_ten_steps(trio, images, labels):
-    """Trains each of the three on the first ten batches."""
+    """Train each of the three on the first ten batches."""
     samples = images[: 10 * 128], labels[: 10 * 128]
     *packages, oracle = trio
     oracle.fit(*samples, epochs=1)

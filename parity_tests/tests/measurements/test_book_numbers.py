@@ -34,7 +34,7 @@ def table():
 
 
 def distances(losses, table):
-    """Returns how many standard deviations over the seeds each loss lies from their mean."""
+    """Return how many standard deviations over the seeds each loss lies from their mean."""
     mean, std = (np.array(table["losses"][name])[: len(losses)] for name in ("mean", "std"))
     return np.maximum(np.abs(losses - mean) - ROUNDING, 0) / std
 
@@ -61,7 +61,7 @@ def test_no_printed_loss_lies_outside_the_range_of_the_seeds(table):
 
 
 def first_epoch(package, mnist, update_weights):
-    """Returns the losses that a run of a seed outside the table prints in its first epoch."""
+    """Return the losses that a run of a seed outside the table prints in its first epoch."""
     images, labels, _, _ = mnist("float32")
     losses = []
     package.fit(

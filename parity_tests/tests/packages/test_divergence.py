@@ -8,7 +8,7 @@ import pytest
 
 
 def still(gradients, weights):
-    """Changes no weight."""
+    """Change no weight."""
 
 
 def test_the_first_loss_that_is_not_finite_ends_training(package, tiny):

@@ -22,7 +22,7 @@ def weight(dtype):
 
 
 def take(optimizer, w, gradients):
-    """Takes a step for each gradient; returns the weight after each."""
+    """Take a step for each gradient; return the weight after each."""
     found = []
     for g in gradients:
         w.grad = torch.tensor(g)

@@ -24,7 +24,7 @@ Definition = ast.ClassDef | ast.FunctionDef
 
 
 def definitions(source: str) -> dict[str, Definition]:
-    """Returns the classes, functions and methods of a module by name, in their order."""
+    """Return the classes, functions and methods of a module by name, in their order."""
     found: dict[str, Definition] = {}
 
     def visit(nodes: list[ast.stmt], prefix: str) -> None:
@@ -39,7 +39,7 @@ def definitions(source: str) -> dict[str, Definition]:
 
 
 def signature(node: Definition) -> str:
-    """Returns the bases of a class, or the parameters of a function without their types."""
+    """Return the bases of a class, or the parameters of a function without their types."""
     if isinstance(node, ast.ClassDef):
         return ", ".join(ast.unparse(base) for base in node.bases)
     for argument in ast.walk(node.args):
@@ -49,7 +49,7 @@ def signature(node: Definition) -> str:
 
 
 def differences(reference: str, port: str) -> list[str]:
-    """Returns what keeps two modules from being twins, one sentence for each difference."""
+    """Return what keeps two modules from being twins, one sentence for each difference."""
     # What the framework brings, the port spells out; there is nothing to compare it with.
     brought = tuple(match[1] for match in ALIAS.finditer(reference))
     right = definitions(port)

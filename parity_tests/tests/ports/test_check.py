@@ -206,7 +206,7 @@ LOGITS = MODULE.split("    p = torch.softmax")[0] + (
 
 @pytest.fixture
 def check(data, tmp_path, status_of, capfd):
-    """Writes a port to a file and checks it; returns exit status, output and errors."""
+    """Write a port to a file and check it; return exit status, output and errors."""
 
     def check(source, *options, epochs=0):
         path = tmp_path / "port.py"
@@ -248,8 +248,9 @@ def test_the_port_of_this_project_passes_as_anybody_s(check):
 
 def test_gradients_that_nobody_sees_are_not_judged_but_what_comes_of_them_is(check):
     hidden = WITHOUT_AUTOGRAD.replace("update_weights", "change")
-    for source, expected in ((hidden, 0), (hidden.replace("g * 1e-3", "g * 1e-2"), 1)):
-        status, out, _ = check(source)
+    wrong = hidden.replace("g * 1e-3", "g * 1e-2")
+    for source, epochs, expected in ((hidden, 0, 0), (wrong, 1, 1)):
+        status, out, _ = check(source, epochs=epochs)
         assert "gradients       not judged: its gradients pass neither through autograd" in out
         assert status == expected
 
@@ -451,7 +452,7 @@ def test_a_recording_stands_in_for_tensorflow(check, trace, monkeypatch):
         ("recording.json", lambda b: b.replace(b'"format": 2', b'"format": 1'), "is of format 1"),
         ("recording.json", lambda b: b[:100], "is not the index of a recording"),
         ("recording.json", lambda b: b"\xff" + b, "is not the index of a recording"),
-        ("recording.json", lambda b: b'{"format": 1}', "is not the index of a recording"),
+        ("recording.json", lambda b: b'{"format": 2}', "is not the index of a recording"),
         ("answers.safetensors", lambda b: b[:-1], "is truncated or altered"),
         ("answers.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "is truncated or altered"),
         ("answers.safetensors", None, "is missing"),

@@ -14,7 +14,7 @@ TRAPS = {trap.name: trap for trap in CATALOGUE}
 
 
 def explained(traps, mnist, dtype, data):
-    """Returns the findings about a port in which some traps are planted."""
+    """Return the findings about a port in which some traps are planted."""
     with ExitStack() as stack:
         for trap in traps:
             stack.enter_context(trap.plant())
