@@ -139,7 +139,7 @@ def torch_port(
 
 
 def tf_reference(task: Task, **compiled: bool) -> Contender:
-    """Train `tf_reference` eagerly, or in a graph, where its loss takes the logits and does not clip."""
+    """Train `tf_reference` eagerly, or in a graph, where its loss takes the logits unclipped."""
     import tensorflow as tf
 
     from tf_reference import mnist_model, training, update_weights

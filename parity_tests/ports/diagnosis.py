@@ -27,6 +27,56 @@ CLOSEST = 8
 """Hypotheses that are tried in pairs: those that alone leave the least."""
 
 
+ANSWERING = (
+    "weights",
+    "layer_output",
+    "losses",
+    "losses_gradient",
+    "gradients",
+    "step",
+    "fit",
+    "fit_first_example",
+    "predict",
+)
+"""The methods that a rung asks both the reference and the oracle."""
+
+
+class Echo:
+    """An oracle that repeats the latest answers of a hypothesis.
+
+    A rung asks the reference and then the oracle the same. The hypothesis takes the place of
+    both, and computes once.
+
+    Args:
+        hypothesis: Its methods are wrapped, so that they keep their latest answer.
+    """
+
+    def __init__(self, hypothesis: Oracle) -> None:
+        self._hypothesis = hypothesis
+        self._latest: dict[str, Any] = {}
+        for method in ANSWERING:
+            setattr(hypothesis, method, self._keeping(method, getattr(hypothesis, method)))
+
+    def _keeping(self, method: str, answer: Callable) -> Callable:
+        def kept(*arguments: Any) -> Any:
+            self._latest[method] = answer(*arguments)
+            return self._latest[method]
+
+        return kept
+
+    @property
+    def scales(self) -> dict[str, float]:
+        """Those of the hypothesis."""
+        return self._hypothesis.scales
+
+    def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
+        """Do nothing: the hypothesis has them."""
+
+    def __getattr__(self, method: str) -> Any:
+        """Return a method that repeats the latest answer."""
+        return lambda *arguments: self._latest[method]
+
+
 @dataclass(frozen=True)
 class Finding:
     """What was found on a rung that failed.
@@ -90,16 +140,22 @@ class Search:
         classes = tuple(trap.oracle for trap in mistakes if trap.oracle)
         kind: type[Oracle] = type("Hypothesis", (*classes, Oracle), {})
 
+        echoes = []
+
         def make_hypothesis() -> Oracle:
             hypothesis = kind(self.dtype)
             hypothesis.mnist = self.loaded
+            echoes.append(Echo(hypothesis))
             return hypothesis
+
+        def make_oracle(*arguments: Any) -> Any:
+            return echoes[-1]
 
         def make_remembered() -> Any:
             return Remembered("port", self.dtype, self.make_port, self.answers)
 
         data = self.mnist["training images"], self.mnist["training labels"]
-        judged = rungs(residual, make_hypothesis, make_remembered, *data, kind)[rung]
+        judged = rungs(residual, make_hypothesis, make_remembered, *data, make_oracle)[rung]
         with np.errstate(all="ignore"), suppress(DiffersError):
             try:
                 judged()

@@ -74,10 +74,14 @@ class Residual(Judge):
 
 def relative_difference(judged: np.ndarray, truth: np.ndarray, scale: Any) -> float:
     """Return the largest difference over the largest number; what is not finite must be equal."""
+    if np.array_equal(judged, truth):  # the usual case, and for MNIST many times faster
+        return 0.0
     finite = np.isfinite(judged) & np.isfinite(truth)
-    if not np.array_equal(judged[~finite], truth[~finite], equal_nan=True):
-        return math.inf
-    difference = np.abs(np.subtract(judged[finite], truth[finite], dtype=np.float64))
-    size = max(float(np.abs(truth[finite]).max(initial=0)), float(np.max(scale)))
-    largest = float(difference.max(initial=0))
+    if not finite.all():
+        if not np.array_equal(judged[~finite], truth[~finite], equal_nan=True):
+            return math.inf
+        judged, truth = judged[finite], truth[finite]
+    difference = np.subtract(judged, truth, dtype=np.float64)
+    largest = float(np.abs(difference, out=difference).max(initial=0))
+    size = max(float(np.abs(truth).max(initial=0)), float(np.max(scale)))
     return largest / size if size else (math.inf if largest else 0.0)
