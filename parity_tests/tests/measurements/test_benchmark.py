@@ -9,8 +9,13 @@ from parity_tests.ladder.oracle import Oracle, initial_weights
 from parity_tests.measurements.benchmark import Worker, check_losses, summary, table
 from parity_tests.measurements.contenders import CONTENDERS, read_mnist
 
-TRAINED = [name for name in CONTENDERS if "JAX" not in name and "products" not in name]
 BATCHES = 20
+QUICK = ("torch_port, fit with a log", "torch.nn, torch.optim.SGD", "tf_reference, tf.function")
+TRAINED = [
+    name if name in QUICK else pytest.param(name, marks=pytest.mark.soak)
+    for name in CONTENDERS
+    if "JAX" not in name and "products" not in name
+]
 
 
 @pytest.fixture
