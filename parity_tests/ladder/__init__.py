@@ -1,4 +1,4 @@
-"""The ladder: three computations of one training side by side, and the rule that judges them.
+"""The ladder: reference, port and oracle side by side, and the rule that judges them.
 
-May import nothing else of parity_tests; only the adapters import the two packages.
+May import none of the other folders; only the adapters import tf_reference and torch_port, by name.
 """

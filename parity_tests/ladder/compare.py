@@ -50,12 +50,16 @@ class Record:
     own_ulps: float = 0.0
 
     def add(self, difference: np.ndarray, largest: float, bound: np.ndarray, scale: float) -> None:
-        """Count a comparison that passed."""
+        """Count a comparison, and what it found."""
         self.numbers += difference.size
+        if not math.isfinite(largest):
+            self.error, self.headroom = math.inf, 0.0
+            return
         if scale and largest:
             self.error = max(self.error, largest / scale)
-            with np.errstate(divide="ignore", over="ignore"):
-                headroom = np.min(bound / (difference if np.ndim(bound) else largest))
+            # Where nothing differs and nothing may, the ratio is NaN, and says nothing.
+            with np.errstate(divide="ignore", over="ignore", invalid="ignore"):
+                headroom = np.nanmin(bound / (difference if np.ndim(bound) else largest))
             self.headroom = min(self.headroom, float(headroom))
 
 
@@ -119,6 +123,7 @@ class Judge:
         largest = float(difference.max(initial=0))
         within = (difference <= bound).all() if np.ndim(bound) else largest <= bound
 
+        record.add(difference, largest, bound, float(np.max(scale, initial=0)))
         # Infinity in the truth or the yardstick must not widen the bound to infinity.
         if not (within and np.isfinite(scale + own_error).all()):
             message = _explain(place, arrays, difference, scale, own_error, ulps, tolerance)
@@ -127,7 +132,6 @@ class Judge:
             what = f"{list(arrays)[-1]} is {record.own_ulps:.3g} units in the last place off"
             limit = f"expected at most {tolerance.own_ulps:g} in {last.dtype}"
             raise Divergence(rung, quantity, f"{place}: {what}, {limit}")
-        record.add(difference, largest, bound, float(np.max(scale, initial=0)))
 
     def _own_error(
         self,
@@ -139,9 +143,9 @@ class Judge:
         scale: float,
     ) -> float:
         """Return the yardstick's difference from the truth: the largest in the window so far."""
-        if not scale:
-            return 0.0
         own_error = float(_difference(yardstick, truth).max(initial=0))
+        if not scale:  # there is nothing to relate an error to: none is allowed
+            return math.inf if own_error or math.isnan(own_error) else 0.0
         record.own_ulps = max(record.own_ulps, own_error / _unit(scale, yardstick.dtype).item())
         relative = max(own_error / scale, self._own_errors.get((key, window), 0.0))
         self._own_errors[key, window] = relative
@@ -175,7 +179,13 @@ def judge_tensors(
             default those of one step.
         samples: How many samples these are sums or means over.
         scales: The size of the terms of each tensor's sums, where they may cancel.
+
+    Raises:
+        Divergence: If the tensors have other names, or one of them differs.
     """
+    if not port.keys() == reference.keys() == oracle.keys():
+        names = f"{list(port)} in port, {list(reference)} in reference, {list(oracle)} in oracle"
+        raise Divergence(rung, quantity, f"{quantity} at {step}: tensors {names}")
     for name in reference:
         scale = scales[name] if scales else 0.0
         of = partial(

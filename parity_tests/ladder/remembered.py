@@ -53,11 +53,11 @@ class Remembered:
 
     def _ask(self, method: str, *arguments: Any) -> Any:
         self._key = f"{method} {digest((self._key, *arguments))}"
+        if self._made is None and self._key not in self._answers:
+            self._made = self._make()
+            for earlier, of_earlier in self._asked:
+                getattr(self._made, earlier)(*of_earlier)
         self._asked.append((method, arguments))
         if self._made is not None:
             self._answers[self._key] = getattr(self._made, method)(*arguments)
-        elif self._key not in self._answers:
-            self._made = self._make()
-            for earlier, of_earlier in self._asked:
-                self._answers[self._key] = getattr(self._made, earlier)(*of_earlier)
         return self._answers[self._key]

@@ -36,7 +36,6 @@ ANSWERING = (
     "step",
     "fit",
     "fit_first_example",
-    "predict",
 )
 """The methods that a rung asks both the reference and the oracle."""
 
@@ -53,14 +52,15 @@ class Echo:
 
     def __init__(self, hypothesis: Oracle) -> None:
         self._hypothesis = hypothesis
-        self._latest: dict[str, Any] = {}
+        self._latest: dict[str, tuple[tuple, Any]] = {}
         for method in ANSWERING:
             setattr(hypothesis, method, self._keeping(method, getattr(hypothesis, method)))
 
     def _keeping(self, method: str, answer: Callable) -> Callable:
         def kept(*arguments: Any) -> Any:
-            self._latest[method] = answer(*arguments)
-            return self._latest[method]
+            found = answer(*arguments)
+            self._latest[method] = arguments, found
+            return found
 
         return kept
 
@@ -73,8 +73,15 @@ class Echo:
         """Do nothing: the hypothesis has them."""
 
     def __getattr__(self, method: str) -> Any:
-        """Return a method that repeats the latest answer."""
-        return lambda *arguments: self._latest[method]
+        """Return a method that repeats the latest answer to the same question."""
+
+        def repeat(*arguments: Any) -> Any:
+            asked, answer = self._latest[method]
+            pairs = zip(asked, arguments, strict=True)
+            assert all(a is b or np.array_equal(a, b) for a, b in pairs), method
+            return answer
+
+        return repeat
 
 
 @dataclass(frozen=True)
@@ -214,11 +221,11 @@ def explain(
     findings = []
     for rung in only:
         # Mistakes of this rung, or of one before it that the port cannot be judged on.
-        passed = [other for other in LADDER[: LADDER.index(rung)] if other not in only]
+        skipped = [other for other in LADDER[: LADDER.index(rung)] if other not in only]
         candidates = [
             trap
             for trap in CATALOGUE
-            if trap.oracle and trap not in made and trap.rung in (rung, *passed)
+            if trap.oracle and trap not in made and trap.rung in (rung, *skipped)
         ]
         finding = search.find(rung, made, candidates)
         if finding is not None:

@@ -42,6 +42,7 @@ class Progress:
         self.workers = len(config.getoption("tx", None) or ["this one"])
         self.expected: dict[str, float] = self.cache.get(KEY, {}) if self.cache else {}
         self.taken: dict[str, float] = {}
+        self.done: set[str] = set()
         self.tests: list[str] = []
         self.bar: tqdm | None = None
         self.ended = threading.Event()
@@ -52,12 +53,13 @@ class Progress:
             self.tests = list(tests)
             layout = "{n_fmt} of {total_fmt} tests |{bar}| {elapsed}{postfix}"
             self.bar = tqdm(total=len(self.tests), bar_format=layout, leave=False)
-            threading.Thread(target=self._tick, daemon=True).start()
+            self.ticks = threading.Thread(target=self._tick, daemon=True)
+            self.ticks.start()
 
     def _tick(self) -> None:
         begun = time.monotonic()
         while self.bar is not None and not self.ended.wait(1):
-            pending = [test for test in self.tests if test not in self.taken]
+            pending = [test for test in self.tests if test not in self.done]
             left = seconds_left(pending, self.expected, self.taken, self.workers)
             if left is not None:
                 if not self.taken:
@@ -66,7 +68,7 @@ class Progress:
 
     def pytest_collection_finish(self, session: pytest.Session) -> None:
         """Start, where this process runs the tests."""
-        if session.items:
+        if session.items and not session.config.option.collectonly:
             self.start([item.nodeid for item in session.items])
 
     def pytest_xdist_node_collection_finished(self, ids: Sequence[str]) -> None:
@@ -85,13 +87,14 @@ class Progress:
         if report.when == "call":
             self.taken[report.nodeid] = report.duration
         if report.when == "teardown" and self.bar is not None:
-            self.taken.setdefault(report.nodeid, 0.0)
+            self.done.add(report.nodeid)
             self.bar.update()
 
     def pytest_sessionfinish(self) -> None:
         """Take the line away, and keep the seconds for the next run."""
         self.ended.set()
         if self.bar is not None:
+            self.ticks.join()
             self.bar.close()
         if self.cache:
             self.cache.set(KEY, self.expected | self.taken)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from parity_tests.ladder import report
-from parity_tests.ladder.compare import Divergence, Judge
+from parity_tests.ladder.compare import Divergence, Judge, judge_tensors
 from parity_tests.ladder.tolerance import MULTIPLE, TABLE
 
 TRUTH = np.array([[1.0, -2.0], [0.5, 0.25]])
@@ -65,6 +65,29 @@ def test_an_infinite_reference_does_not_widen_the_bound():
     arrays["reference"][1, 0] = np.inf
     with pytest.raises(Divergence):
         judge(*PLACE, **arrays)
+
+
+def test_a_reference_that_is_not_0_where_the_truth_is_judges_nothing():
+    for wrong in (7, np.nan):
+        arrays = {name: np.zeros(3, "float32") for name in ("port", "oracle", "reference")}
+        arrays["reference"][0] = wrong
+        with pytest.raises(Divergence):
+            Judge()(*PLACE, **arrays)
+
+
+def test_a_failure_counts_in_the_summary():
+    judge = Judge()
+    for wrong in (1e-4, np.inf):
+        with pytest.raises(Divergence):
+            judge(*PLACE, **gradients(wrong=wrong))
+        (record,) = judge.records.values()
+        assert record.headroom < 1
+
+
+def test_a_tensor_that_only_one_has_is_seen():
+    found = [{"W": TRUTH}, {"W": TRUTH}, {"W": TRUTH, "b": TRUTH}]
+    with pytest.raises(Divergence, match=r"tensors \['W'\] in port"):
+        judge_tensors(Judge(), *PLACE[:2], *found, step="the end")
 
 
 def test_another_shape_fails_first_though_it_would_broadcast():
