@@ -7,8 +7,8 @@ The rule. What is judged may differ from the truth by at most
 The truth is the float64 oracle and the yardstick the reference, so a float32 port may be
 no worse than a fixed multiple of the reference itself; nobody chooses a number that makes
 it pass. Differences are the largest of a tensor. The yardstick's is taken relative to the
-scale of the tensor, and the largest so far in the run counts, for now and then a step
-happens to come out exact. The unit in the last place is that of the scale: the tensor's
+scale of the tensor, and the largest so far in the step or the epoch counts, for now and then
+a step happens to come out exact. The unit in the last place is that of the scale: the tensor's
 largest value, or the size of the terms of its sums where they may cancel; where the
 arithmetic is elementwise, each element has its own. Units are counted for batches of up to
 128 samples; beyond, they grow with the square root of the batch, as the rounding errors of a
