@@ -63,6 +63,7 @@ soak: $(installed) $(mnist) ## Run what takes longer: the soak tests, the search
 	@$(MAKE) search traps
 
 check: $(installed) $(mnist) ## Check your own port: make check PORT=file.py (RECORDING=folder)
+	@$(if $(PORT),,$(error PORT is not set: expected a Python file, as in make check PORT=file.py))
 	@$(proof) check "$(PORT)" $(if $(RECORDING),--recording "$(RECORDING)") --data "$(DATA)" $(ARGS)
 
 record: $(installed) $(mnist) ## Record the reference, to check ports without TensorFlow: RECORDING=folder

@@ -97,6 +97,8 @@ def check(
 
 
 def _validate(port: Path, limit: float, epochs: int, device: str) -> None:
+    if port.is_dir():
+        raise IsADirectoryError(f"{port} is a folder: expected a Python file with a port in it")
     if not port.is_file():
         raise FileNotFoundError(f"there is no {port}: expected a Python file with a port in it")
     if not 0 < limit <= 1e6:

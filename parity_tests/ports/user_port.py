@@ -5,8 +5,10 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Mapping
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, cast
+from unittest import mock
 
 import numpy as np
 
@@ -56,7 +58,10 @@ class UserPort:
         self.limit = limit
         # Each port is forked from a server that has imported torch once, and nothing else.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch", serve.__module__])
+        context.set_forkserver_preload(["torch"])
+        # It must not import what lies in the current folder, such as somebody's random.py.
+        with mock.patch.dict(os.environ, PYTHONSAFEPATH="1"):
+            forkserver.ensure_running()
         self._connection, theirs = context.Pipe()
         arguments = (theirs, str(path.absolute()), dtype, device, str(folder))
         self._process = context.Process(target=serve, args=arguments)

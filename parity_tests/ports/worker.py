@@ -28,6 +28,7 @@ def serve(
 ) -> None:  # pragma: no cover (in the other process)
     """Answer calls about the port in a file until the other end is closed."""
     os.setsid()  # a group of its own, so that what it starts ends with it
+    os.environ.pop("PYTHONSAFEPATH", None)  # a setting of the server that forked it
     host = _Worker(Path(path), dtype, device, folder)
     while True:
         try:

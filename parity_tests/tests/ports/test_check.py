@@ -1,6 +1,10 @@
 """A user's port in a file of its own: what `check` says of right ones, wrong ones, others."""
 
 import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -221,6 +225,26 @@ def test_what_cannot_answer_gets_a_readable_verdict(check, source, status, messa
     assert found == status
     assert message in out + err
     assert "Traceback" not in out + err
+
+
+def test_a_folder_with_a_module_of_python_s_own_name_does_no_harm(tmp_path, data):
+    (tmp_path / "port.py").write_text(BOOK)
+    (tmp_path / "random.py").write_text("raise RuntimeError('not this one')")
+    command = shutil.which("naive-parity", path=Path(sys.executable).parent)
+    options = ["--data", data.absolute(), "--epochs", "0", "--dtype", "float32"]
+    found = subprocess.run(
+        [command, "check", "port.py", *options],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (found.returncode, "trajectory      pass" in found.stdout) == (0, True), found.stderr
+
+
+def test_a_folder_is_no_port(tmp_path, status_of, capsys):
+    assert status_of(main, "check", tmp_path) == 2
+    assert "is a folder: expected a Python file" in capsys.readouterr().err
 
 
 def test_a_file_that_is_not_there_and_a_limit_of_0_are_refused(check, tmp_path, status_of):
