@@ -70,8 +70,8 @@ def load_mnist(
             train, test = tf.keras.datasets.mnist.load_data()
         except Exception as error:  # a bare Exception is what Keras raises
             raise FileNotFoundError(
-                f"MNIST is not in {raw} and could not be downloaded: run `make data`, "
-                "or name the folder that holds it"
+                f"MNIST is not in {raw} and could not be downloaded: run `make data` or "
+                "`naive-parity fetch-mnist`, or name the folder that holds it"
             ) from error
 
     def prepare(images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

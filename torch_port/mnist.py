@@ -69,8 +69,8 @@ def load_mnist(
                 with suppress(OSError):
                     empty.rmdir()
             raise FileNotFoundError(
-                f"MNIST is not in {raw} and could not be downloaded: run `make data`, "
-                "or name the folder that holds it"
+                f"MNIST is not in {raw} and could not be downloaded: run `make data` or "
+                "`naive-parity fetch-mnist`, or name the folder that holds it"
             ) from error
     verify(raw)
     paths = [raw / name for name in FILES]
