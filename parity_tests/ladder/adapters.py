@@ -35,6 +35,7 @@ class PackageAdapter:
         self.folder = folder
         self.name = self.package_name
         self.dtype = dtype
+        self.sizes = sizes
         self.package = import_module(self.package_name)
         self.training, self.layers, self.evaluation, self.files, optimizers = (
             import_module(f"{self.package_name}.{module}")

@@ -5,26 +5,29 @@ import numpy as np
 from parity_tests.ladder.oracle import initial_weights
 
 
-def directed_weights(dtype: str) -> dict[str, dict[str, np.ndarray]]:
-    """Return weights of the 784-512-10 model that reach branches which training seldom meets."""
-    plain = initial_weights(0, dtype=dtype)
+def directed_weights(
+    dtype: str, sizes: tuple[int, ...] = (784, 512, 10)
+) -> dict[str, dict[str, np.ndarray]]:
+    """Return weights that reach branches which training seldom meets, by a name of each case."""
+    plain = initial_weights(0, sizes, dtype)
+    last = f"layers.{len(sizes) - 2}"
     kink = {**plain, "layers.0.W": plain["layers.0.W"].copy()}
-    kink["layers.0.W"][:, :256] = 0  # pre-activations of exactly 0
-    tie = {**plain, "layers.1.W": plain["layers.1.W"].copy()}
-    tie["layers.1.W"][:, 7] = tie["layers.1.W"][:, 4]  # two equal probabilities
+    kink["layers.0.W"][:, : sizes[1] // 2] = 0  # pre-activations of exactly 0
+    tie = {**plain, f"{last}.W": plain[f"{last}.W"].copy()}
+    tie[f"{last}.W"][:, 7] = tie[f"{last}.W"][:, 4]  # two equal probabilities
     rng = np.random.default_rng(2)
     biases = {
         name: w if name.endswith("W") else rng.normal(0, 20, w.shape).astype(dtype)
         for name, w in plain.items()
     }
     # Logits of a few units of both signs.
-    biases["layers.1.W"] = ((plain["layers.1.W"] - 0.05) / 20).astype(dtype)
-    biases["layers.1.b"] /= 20
-    saturated = {**plain, "layers.1.W": plain["layers.1.W"].copy()}
-    saturated["layers.1.W"][:, 3] *= 100  # logits near 1e4: one probability is 1, nine are 0
+    biases[f"{last}.W"] = ((plain[f"{last}.W"] - 0.05) / 20).astype(dtype)
+    biases[f"{last}.b"] /= 20
+    saturated = {**plain, f"{last}.W": plain[f"{last}.W"].copy()}
+    saturated[f"{last}.W"][:, 3] *= 100  # logits near 1e4: one probability is 1, nine are 0
     return {
         "seed 0": plain,
-        "seed 7": initial_weights(7, dtype=dtype),  # two samples of the first batch are clipped
+        "seed 7": initial_weights(7, sizes, dtype),  # two samples of the first batch are clipped
         "kink": kink,
         "tie": tie,
         "biases": biases,  # some pre-activations and logits below 0

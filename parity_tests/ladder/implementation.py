@@ -15,6 +15,7 @@ class Implementation(Protocol):
 
     name: str
     dtype: str
+    sizes: tuple[int, ...]
 
     def data(self) -> dict[str, np.ndarray]:
         """Return MNIST as the implementation loads it, by name."""

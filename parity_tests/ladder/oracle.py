@@ -17,11 +17,17 @@ EPSILON = 1e-7
 def initial_weights(
     seed: int, sizes: tuple[int, ...] = (784, 512, 10), dtype: str = "float32"
 ) -> dict[str, np.ndarray]:
-    """Return kernels uniform in [0, 0.1), drawn in float64 and rounded, and zero biases."""
+    """Return kernels uniform in [0, 0.1), drawn in float64 and rounded, and zero biases.
+
+    Kernels between two hidden layers are smaller, so that their outputs have the size of their
+    inputs: else the probabilities are 1 and 0, and no gradient passes the clip.
+    """
     rng = np.random.default_rng(seed)
     weights = {}
     for index, shape in enumerate(pairwise(sizes)):
-        weights[f"layers.{index}.W"] = rng.uniform(0, 0.1, shape).astype(dtype)
+        between = 0 < index < len(sizes) - 2
+        W = rng.uniform(0, 0.1, shape) * (20 / shape[0] if between else 1)
+        weights[f"layers.{index}.W"] = W.astype(dtype)
         weights[f"layers.{index}.b"] = np.zeros(shape[1], dtype)
     return weights
 
@@ -159,6 +165,7 @@ class Oracle:
             nothing.
 
     Attributes:
+        sizes: Of the images and of the output of each layer.
         scales: The size of the terms whose sum each gradient of the last batch is. Where
             predictions come close to the labels these terms cancel, and what is left is as
             uncertain as they are.
@@ -172,6 +179,7 @@ class Oracle:
         self, dtype: str = "float64", rule: Rule | None = None, on_logits: bool = False
     ) -> None:
         self.dtype = dtype
+        self.sizes: tuple[int, ...] = (784, 512, 10)
         self.rule = rule or SGD()
         self.on_logits = on_logits
         self.scales: dict[str, float] = {}
@@ -185,7 +193,7 @@ class Oracle:
 
     def initial_weights(self, seed: int) -> dict[str, np.ndarray]:
         """Return the weights that training starts from."""
-        return initial_weights(seed, dtype=self.dtype)
+        return initial_weights(seed, self.sizes, self.dtype)
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Take a copy of `layers.0.W`, `layers.0.b` and so on, as float64."""

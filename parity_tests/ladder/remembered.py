@@ -34,13 +34,20 @@ class Remembered:
         make: Returns the implementation, without memory of earlier calls.
         answers: What was answered, by a hash of all that had been asked; shared by all that
             are made alike.
+        sizes: Of the images and of the output of each layer.
     """
 
     def __init__(
-        self, name: str, dtype: str, make: Callable[[], Implementation], answers: dict[str, Any]
+        self,
+        name: str,
+        dtype: str,
+        make: Callable[[], Implementation],
+        answers: dict[str, Any],
+        sizes: tuple[int, ...] = (784, 512, 10),
     ) -> None:
         self.name = name
         self.dtype = dtype
+        self.sizes = sizes
         self._make = make
         self._answers = answers
         self._made: Implementation | None = None

@@ -71,7 +71,7 @@ def layer_outputs(
     """
     oracle = make_oracle(reference.dtype)
     trio = (port, reference, oracle)
-    for case, weights in directed_weights(reference.dtype).items():
+    for case, weights in directed_weights(reference.dtype, reference.sizes).items():
         for implementation in trio:
             implementation.load_weights(weights)
         for size in (128, 96, 1):
@@ -128,7 +128,7 @@ def gradients(
     batches = {f"batch of {size}": (images[:size], labels[:size]) for size in (128, 96, 1)}
     losses_of_cases = []
     batches |= {f"labels {label}": (images, np.full_like(labels, label)) for label in (0, 9)}
-    for case, weights in directed_weights(reference.dtype).items():
+    for case, weights in directed_weights(reference.dtype, reference.sizes).items():
         for implementation in trio:
             implementation.load_weights(weights)
         for name, batch in batches.items():
@@ -152,7 +152,7 @@ def one_update(
         port: Takes the reference's weights before each update.
         rule: The row of the tolerance table.
     """
-    reference.load_weights(initial_weights(0, dtype=reference.dtype))
+    reference.load_weights(initial_weights(0, reference.sizes, reference.dtype))
     rng = np.random.default_rng(1)
     for step in ("first update", "second update"):
         before = reference.weights()
@@ -194,7 +194,7 @@ def rungs(
 
     def trajectory() -> None:
         reference, port = pair()
-        reference.load_weights(initial_weights(0, dtype=reference.dtype))
+        reference.load_weights(initial_weights(0, reference.sizes, reference.dtype))
         runs = reference, port, make_port()
         train(judge, "trajectory", *runs, images, labels, epochs=2, make_oracle=make_oracle)
         fit(judge, "trajectory", *pair(), images[:250], labels[:250], make_oracle)

@@ -164,7 +164,7 @@ def fit(
         The oracle, trained.
     """
     trio = (port, reference, make_oracle(reference.dtype))
-    weights = initial_weights(0, dtype=reference.dtype)
+    weights = initial_weights(0, reference.sizes, reference.dtype)
     if rung == "first example":
         # Of both signs, and large enough for probabilities beyond the bounds of the clip.
         weights = {name: w - w.mean().round(2) for name, w in weights.items()}

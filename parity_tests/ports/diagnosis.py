@@ -8,7 +8,7 @@ agrees with the port to rounding; then the climb goes on with those mistakes mad
 import math
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import permutations
 from typing import Any
 
@@ -18,13 +18,14 @@ from parity_tests.ladder.implementation import Implementation
 from parity_tests.ladder.oracle import Oracle
 from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import LADDER, PORT_ERRORS, rungs
+from parity_tests.ports.estimate import estimated
 from parity_tests.ports.relations import relate
 from parity_tests.ports.residual import DiffersError, Residual
 from parity_tests.traps.catalogue import CATALOGUE
 from parity_tests.traps.trap import Trap
 
-CLOSEST = 8
-"""Hypotheses that are tried in pairs: those that alone leave the least."""
+CLOSEST = 6
+"""Hypotheses of each kind that are tried in pairs."""
 
 
 ANSWERING = (
@@ -132,18 +133,57 @@ class Search:
         mnist: The right images and labels, by name, in the dtype of the port.
         dtype: Of the port.
         loaded: What the port should load.
+        sizes: Of the images and of the output of each layer.
+        ladder: Returns the rungs, such as `ladder.rungs.rungs`.
+        unseen: Quantities that the port does not show.
+        logits: Whether the model returns logits, and is judged by their softmax.
         answers: What the port has answered so far, for `Remembered`.
     """
 
-    make_port: Callable[[], Implementation]
+    make_port: Callable[[], Any]
     mnist: Mapping[str, np.ndarray]
     dtype: str
     loaded: Mapping[str, np.ndarray]
-    answers: dict[str, Any]
+    sizes: tuple[int, ...] = (784, 512, 10)
+    ladder: Callable[..., dict[str, Callable[[], None]]] = rungs
+    unseen: frozenset[str] = frozenset()
+    logits: bool = False
+    answers: dict[str, Any] = field(default_factory=dict)
+
+    def explain(self, only: Sequence[str]) -> list[Finding]:
+        """Return a finding for each rung that failed, up to the first that stays unexplained.
+
+        Args:
+            only: The rungs that the port can be judged on, in their order.
+        """
+        made: tuple[Trap, ...] = ()
+        findings = []
+        for rung in only:
+            candidates = [trap for trap in self._candidates(rung, only) if trap not in made]
+            finding = self.find(rung, made, candidates)
+            if finding is not None:
+                findings.append(finding)
+                if not finding.traps:
+                    break
+                made += finding.traps
+        return findings
+
+    def _candidates(self, rung: str, only: Sequence[str]) -> list[Trap]:
+        """Return the mistakes that may show first on a rung, given the rungs before it."""
+        of_rung = {"loop": "trajectory"}.get(rung, rung)
+        before = LADDER[: LADDER.index(of_rung)]
+        # Mistakes of this rung, or of one before it that the port cannot be judged on.
+        rungs_of = {of_rung, *(other for other in before if other not in only)}
+        return [
+            trap
+            for trap in CATALOGUE
+            if trap.oracle
+            and (trap.rung in rungs_of or (self.logits and trap.name == "no softmax"))
+        ]
 
     def measure(self, rung: str, mistakes: tuple[Trap, ...], whole: bool = False) -> Residual:
         """Return what is left over on a rung if the oracle makes some mistakes."""
-        residual = Residual(dtype=self.dtype, whole=whole)
+        residual = Residual(dtype=self.dtype, whole=whole, unseen=self.unseen)
         classes = tuple(trap.oracle for trap in mistakes if trap.oracle)
         kind: type[Oracle] = type("Hypothesis", (*classes, Oracle), {})
 
@@ -151,18 +191,15 @@ class Search:
 
         def make_hypothesis() -> Oracle:
             hypothesis = kind(self.dtype)
-            hypothesis.mnist = self.loaded
+            hypothesis.mnist, hypothesis.sizes = self.loaded, self.sizes
             echoes.append(Echo(hypothesis))
             return hypothesis
 
         def make_oracle(*arguments: Any) -> Any:
             return echoes[-1]
 
-        def make_remembered() -> Any:
-            return Remembered("port", self.dtype, self.make_port, self.answers)
-
         data = self.mnist["training images"], self.mnist["training labels"]
-        judged = rungs(residual, make_hypothesis, make_remembered, *data, make_oracle)[rung]
+        judged = self.ladder(residual, make_hypothesis, self._remembered, *data, make_oracle)[rung]
         with np.errstate(all="ignore"), suppress(DiffersError):
             try:
                 judged()
@@ -171,66 +208,59 @@ class Search:
                 residual.place = residual.place or f"it raised {type(error).__name__}: {error}"
         return residual
 
-    def find(self, rung: str, made: tuple[Trap, ...], candidates: Sequence[Trap]) -> Finding | None:
+    def _remembered(self) -> Any:
+        return Remembered("port", self.dtype, self.make_port, self.answers, self.sizes)
+
+    def find(self, rung: str, made: tuple[Trap, ...], candidates: list[Trap]) -> Finding | None:
         """Return what explains a rung, one or two mistakes of some; None if nothing differs."""
         right = self.measure(rung, made, whole=True)
         if not right.place:
             return None
         if right.raised:
             return Finding(rung, (), math.inf, math.inf, right.place, raised=True)
-        # By the mistakes: whether more than rounding is left over, and how much.
-        found: dict[tuple[Trap, ...], tuple[bool, float]] = {}
-        # Of two mistakes in one step either may come first.
-        for size in (1, 2):
-            if size == 2:  # of those that alone came closest
-                candidates = sorted(candidates, key=lambda trap: found[(trap,)])[:CLOSEST]
-            for traps in permutations(candidates, size):
-                measured = self.measure(rung, (*made, *traps))
-                found[traps] = bool(measured.place), measured.residual
-            if not all(differs for differs, _ in found.values()):
-                break
-        ranked = sorted(found, key=lambda traps: found[traps])
-        traps = ranked[0] if ranked and not found[ranked[0]][0] else ()
-        others = [found[other][1] for other in ranked if set(other) != set(traps)]
+        found: dict[tuple[Trap, ...], Residual] = {}
+        for alone in candidates:
+            found[(alone,)] = self.measure(rung, (*made, alone))
+        explaining = [traps for traps, residual in found.items() if not residual.place]
+        if not explaining:
+            candidates = [*candidates, *self._estimated(rung)]
+            found |= {(trap,): self.measure(rung, (*made, trap)) for trap in candidates[len(found) :]}
+            explaining = [traps for traps, residual in found.items() if not residual.place]
+        if not explaining:
+            # Of two mistakes in one step either may come first.
+            for pair in permutations(self._closest(candidates, found), 2):
+                found[pair] = self.measure(rung, (*made, *pair))
+                if not found[pair].place:
+                    explaining = [pair]
+                    break
+        traps = min(explaining, key=lambda traps: found[traps].residual, default=())
+        others = [of.residual for other, of in found.items() if set(other) != set(traps)]
         next_best = min([right.residual, *others])
         if traps:
-            return Finding(rung, traps, found[traps][1], next_best, right.place)
+            return Finding(rung, traps, found[traps].residual, next_best, right.place)
         assert right.judged is not None, "it has a place, and raised nothing"
         relations = tuple(relate(right.judged, right.truths))
         return Finding(rung, (), math.nan, next_best, right.place, relations)
 
+    def _closest(
+        self, candidates: Sequence[Trap], found: Mapping[tuple[Trap, ...], Residual]
+    ) -> list[Trap]:
+        """Return the mistakes that alone leave the least, and those that explain the most."""
+        left = sorted(candidates, key=lambda trap: found[(trap,)].residual)
+        passed = sorted(candidates, key=lambda trap: -found[(trap,)].passed)
+        return list(dict.fromkeys([*left[:CLOSEST], *passed[:CLOSEST]]))
+
+    def _estimated(self, rung: str) -> list[Trap]:
+        """Return SGD with the constants that a port's updates show, where it has others."""
+        if rung != "one update":
+            return []
+        images, labels = self.mnist["training images"][:128], self.mnist["training labels"][:128]
+        trap = estimated(self._remembered(), images, labels)
+        return [trap] if trap else []
+
 
 def explain(
-    make_port: Callable[[], Implementation],
-    mnist: Mapping[str, np.ndarray],
-    dtype: str,
-    only: Sequence[str] = LADDER,
-    loaded: Mapping[str, np.ndarray] | None = None,
+    make_port: Callable[[], Implementation], mnist: Mapping[str, np.ndarray], dtype: str, **options: Any
 ) -> list[Finding]:
-    """Return a finding for each rung that failed, up to the first that stays unexplained.
-
-    Args:
-        make_port: Returns a port without memory of earlier calls.
-        mnist: The right images and labels, by name, in the dtype of the port.
-        dtype: Of the port.
-        only: The rungs that the port has; by default all.
-        loaded: What the port should load, if that is not `mnist`.
-    """
-    search = Search(make_port, mnist, dtype, loaded or mnist, {})
-    made: tuple[Trap, ...] = ()
-    findings = []
-    for rung in only:
-        # Mistakes of this rung, or of one before it that the port cannot be judged on.
-        skipped = [other for other in LADDER[: LADDER.index(rung)] if other not in only]
-        candidates = [
-            trap
-            for trap in CATALOGUE
-            if trap.oracle and trap not in made and trap.rung in (rung, *skipped)
-        ]
-        finding = search.find(rung, made, candidates)
-        if finding is not None:
-            findings.append(finding)
-            if not finding.traps:
-                break
-            made += finding.traps
-    return findings
+    """Return what explains a port that can be judged on every rung; `options` are a `Search`'s."""
+    return Search(make_port, mnist, dtype, options.pop("loaded", mnist), **options).explain(LADDER)

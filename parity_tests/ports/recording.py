@@ -20,10 +20,10 @@ from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import rungs
 from parity_tests.ladder.training import whole_training
 
-FORMAT = 2
+FORMAT = 3
 FILES = ("answers.safetensors", "recording.json")
-RECORDED = ("layer outputs", "gradients", "one update", "trajectory")
-"""The rungs of a recording. The data verify themselves, and no file brings initial weights."""
+RECORDED = ("layer outputs", "gradients", "trajectory")
+"""The rungs of a recording. The others ask the reference nothing that NumPy does not know."""
 
 
 class Recording:
@@ -35,6 +35,7 @@ class Recording:
     Attributes:
         dtype: "float32" or "float64".
         epochs: Of the whole training.
+        sizes: Of the images and of the output of each layer.
 
     Raises:
         FileNotFoundError: If there is no recording in the folder.
@@ -56,6 +57,7 @@ class Recording:
                 )
             self.dtype: Literal["float32", "float64"] = recording["dtype"]
             self.epochs: int = recording["epochs"]
+            self.sizes: tuple[int, ...] = tuple(recording["sizes"])
             if found != (expected := recording["sha256"]):
                 raise ValueError(
                     f"{answers} is truncated or altered ({len(content):,} bytes, SHA-256 {found}, "
@@ -75,7 +77,7 @@ class Recording:
         def make() -> Any:
             raise ValueError("the recording was made by another ladder: record it again")
 
-        return Remembered("reference", self.dtype, make, self._answers)
+        return Remembered("reference", self.dtype, make, self._answers, self.sizes)
 
 
 def _flattened(answer: Any) -> dict[str, np.ndarray]:
@@ -99,6 +101,7 @@ def record(
     *,
     epochs: int = 10,
     dtype: Literal["float32", "float64"] = "float64",
+    hidden: tuple[int, ...] = (512,),
     data: Path = Path("data"),
 ) -> None:
     """Record the reference, so that ports can be checked where there is no TensorFlow.
@@ -107,17 +110,21 @@ def record(
         folder: The recording is written into it: about 170 MB in float64, half in float32.
         epochs: Of the whole training; 0 leaves it out.
         dtype: Of the weights and the images.
+        hidden: Sizes of the hidden layers.
         data: Folder that holds MNIST in MNIST/raw.
     """
     if epochs < 0:
         raise ValueError(f"--epochs is {epochs}: expected at least 0")
+    if not all(size > 1 for size in hidden):
+        raise ValueError(f"--hidden is {hidden}: expected sizes of layers, above 1")
+    sizes = 784, *hidden, 10
     from tf_reference import framework, weights
 
     folder.mkdir(parents=True, exist_ok=True)
     for name in FILES:
         weights.check_writable(folder / name)
     framework.use_device("cpu")
-    answers = _asked(dtype, epochs, data)
+    answers = _asked(dtype, sizes, epochs, data)
     found = {key: _flattened(answer) for key, answer in answers.items()}
     content = safetensors.numpy.save(
         {f"{key}/{name}": np.array(a) for key, of in found.items() for name, a in of.items()}
@@ -127,6 +134,7 @@ def record(
         "sha256": hashlib.sha256(content).hexdigest(),
         "versions": framework.versions(),
         "dtype": dtype,
+        "sizes": sizes,
         "epochs": epochs,
         "batch_size": 128,
         "learning_rate": 1e-3,
@@ -139,16 +147,16 @@ def record(
     print(f"{folder}: {sum(map(len, contents)) / 1e6:.0f} MB")
 
 
-def _asked(dtype: str, epochs: int, data: Path) -> dict[str, Any]:
+def _asked(dtype: str, sizes: tuple[int, ...], epochs: int, data: Path) -> dict[str, Any]:
     """Return what the reference answers to all that a check asks of it, on every rung."""
     answers: dict[str, Any] = {}
 
     def make_reference() -> Any:
-        return Remembered("reference", dtype, make_port, answers)
+        return Remembered("reference", dtype, make_port, answers, sizes)
 
     def make_port() -> Reference:
         """Return the reference in place of a port, on which no question depends."""
-        return Reference(dtype=dtype, folder=data)
+        return Reference(sizes, dtype, folder=data)
 
     mnist = make_port().data()
     images, labels = mnist["training images"], mnist["training labels"]

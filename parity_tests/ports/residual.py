@@ -23,6 +23,7 @@ class Residual(Judge):
 
     Attributes:
         dtype: Of the port's numbers, but for those of the rung "data".
+        passed: How many comparisons left no more than rounding, before the first that did.
         whole: Whether to go on where a tensor differs by more than rounding.
         residual: The largest difference over the largest number of a tensor, up to the first
             tensor that differs by more than rounding; infinite where shapes or dtypes differ.
@@ -35,6 +36,7 @@ class Residual(Judge):
     dtype: str = "float64"
     whole: bool = False
     residual: float = 0.0
+    passed: int = 0
     place: str = ""
     judged: np.ndarray | None = None
     truths: dict[str, np.ndarray] = field(default_factory=dict)
@@ -46,7 +48,7 @@ class Residual(Judge):
         for option in ("window", "samples"):
             options.pop(option, None)
         (name, judged), (_, truth), *_ = options.items()
-        if name != "port":  # the oracle, which is on both sides
+        if name != "port" or quantity in self.unseen:  # the oracle is on both sides
             return
         if rung != "data" and np.issubdtype(truth.dtype, np.floating):
             truth = truth.astype(self.dtype)  # the oracle's are wider
@@ -63,6 +65,7 @@ class Residual(Judge):
             residual = float(np.mean(judged != truth))
         if not self.place:
             self.residual = max(self.residual, residual)
+        self.passed += not self.place and residual <= rounding
         if residual > rounding and not self.place:
             self.place, self.judged = f"{moment}, {tensor}", judged
             self.truths = {tensor: truth}

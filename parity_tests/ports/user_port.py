@@ -5,6 +5,7 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Mapping
+from dataclasses import dataclass
 from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any, cast
@@ -12,6 +13,8 @@ from unittest import mock
 
 import numpy as np
 
+from parity_tests.ladder.oracle import softmax
+from parity_tests.ports.matching import Matching
 from parity_tests.ports.messages import (
     NotObservable,
     PortError,
@@ -22,62 +25,57 @@ from parity_tests.ports.messages import (
 )
 from parity_tests.ports.worker import serve
 
+WORDS = {"run": "being run", "begin": "being run", "loop": "its loop", "outputs": "its model"}
+WORDS |= {"step": "its training step", "data": "load_mnist"}
 
-class UserPort:
-    """A file with a port in it, as an `Implementation`.
+
+class Process:
+    """A file that runs in a process of its own.
 
     Args:
-        path: Of a Python file with the book's names, or with a `torch.nn.Module` and a step
-            function; it is run as it is.
-        dtype: Of the weights and the images that it is given.
+        path: Of the file.
         device: Where its tensors lie.
-        folder: Holds MNIST in MNIST/raw.
-        limit: Seconds within which a call must be answered; that of `fit`, times its epochs.
+        model: The name of its model, if it is given.
+        step: The name of its training step, if it is given.
+        sizes: Of the network, where the file makes none and it has to be built.
+        limit: Seconds within which a call must be answered; that of a loop, times its epochs.
 
     Attributes:
-        abilities: What the file has beyond a model and a step: "load_mnist", that with a
-            "dtype of load_mnist", "NaiveDense", a "NaiveSequential of two layers" and
-            "update_weights".
+        held: What the file holds: "models", "step", "notes" and "names".
 
     Raises:
-        UnusablePort: If the file cannot be run, lacks names, or its weights have other shapes.
+        UnusablePort: If the file cannot be run, or has no model or no step.
     """
-
-    name = "port"
 
     def __init__(
         self,
         path: Path,
-        dtype: str = "float64",
         device: str = "cpu",
-        folder: Path = Path("data"),
+        model: str | None = None,
+        step: str | None = None,
+        sizes: tuple[int, ...] = (784, 512, 10),
         limit: float = 120.0,
     ) -> None:
         self.path = path
-        self.dtype = dtype
         self.limit = limit
-        # Each port is forked from a server that has imported torch once, and nothing else.
+        self.sessions = 0
+        # Each file's process is forked from a server that has imported torch, and nothing else.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torch"])
         # It must not import what lies in the current folder, such as somebody's random.py.
         with mock.patch.dict(os.environ, PYTHONSAFEPATH="1"):
             forkserver.ensure_running()
         self._connection, theirs = context.Pipe()
-        arguments = (theirs, str(path.absolute()), dtype, device, str(folder))
+        options = {"model": model, "step": step, "sizes": list(sizes)}
+        arguments = (theirs, str(path.absolute()), device, options)
         self._process = context.Process(target=serve, args=arguments)
         self._process.start()
         theirs.close()
-        self.abilities: list[str] = []
         try:
-            self.reset()
+            self.held, _ = self.ask("run")
         except PortError as error:
             self.close()
             raise UnusablePort(str(error)) from error
-
-    def reset(self) -> "UserPort":
-        """Run the file anew, so that nothing is left of earlier calls."""
-        self.abilities = self._ask("reset")[0]["abilities"]
-        return self
 
     def close(self) -> None:
         """End the process, and those that it started."""
@@ -87,10 +85,17 @@ class UserPort:
         self._process.kill()
         self._process.join()
 
-    def _ask(
+    def ask(
         self, method: str, arrays: Mapping[str, np.ndarray] | None = None, **options: Any
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        what = {"reset": "its import"}.get(method, method)
+        """Return the answer to a question, and its arrays.
+
+        Raises:
+            PortError: If what was asked raised an error.
+            ProcessEnded: If the process has ended, or did not answer in time.
+            NotObservable: If what was asked for cannot be seen.
+        """
+        what = WORDS.get(method, method.replace("_", " "))
         limit = self.limit * options.get("epochs", 1)
         try:
             self._connection.send_bytes(encode({"method": method, **options}, arrays or {}))
@@ -98,7 +103,7 @@ class UserPort:
                 self.close()
                 raise ProcessEnded(
                     f"{self.path} did not come back from {what} within {limit:g} s: "
-                    "does it loop for ever?"
+                    "does it loop for ever, or train for long? --limit allows more"
                 )
             answer, found = decode(self._connection.recv_bytes())
         except (EOFError, OSError) as error:
@@ -110,57 +115,141 @@ class UserPort:
         if "unseen" in answer:
             raise NotObservable(answer["unseen"])
         if "error" in answer:
-            raise PortError(f"{self.path} in {what}: {answer['error']}")
+            raise PortError(f"{self.path} cannot be used, in {what}: {answer['error']}")
         return answer, found
 
-    def data(self) -> dict[str, np.ndarray]:
-        """Return MNIST as their `load_mnist` loads it, by name."""
-        return self._ask("data")[1]
+    def begin(self, seed: int, dropout: bool) -> int:
+        """Begin a session: what the file holds is as it was after its run. Return its number."""
+        self.sessions += 1
+        self.ask("begin", new=self.sessions, seed=seed, dropout=dropout)
+        return self.sessions
+
+
+@dataclass(frozen=True)
+class Usage:
+    """How a file is used.
+
+    Attributes:
+        dtype: Of the weights and the images that it is given.
+        matching: Of its weights.
+        model_form: In which its model takes images; None if it does not take them alone.
+        step_form: In which its step takes images.
+        output: What its model returns: "probabilities", "logits" or "log-probabilities".
+        layers: How many layers it has that can be asked one by one.
+        sees_loss: Whether its loss can be seen.
+        sees_gradients: Whether its gradients can be seen.
+        dropout: Whether it drops out; False if that was switched off.
+        folder: Holds MNIST in MNIST/raw.
+        own_loop: Whether its own loop is used, not one that takes a step after the other.
+    """
+
+    dtype: str
+    matching: Matching
+    model_form: str | None = None
+    step_form: str = ""
+    output: str = "probabilities"
+    layers: int = 0
+    sees_loss: bool = True
+    sees_gradients: bool = True
+    dropout: bool = True
+    folder: Path = Path("data")
+    own_loop: bool = True
+
+
+class UserPort:
+    """What a file does in one session, as an `Implementation`.
+
+    Args:
+        process: Of the file.
+        usage: How it is used.
+        seed: Of the random numbers of the file.
+    """
+
+    name = "port"
+
+    def __init__(self, process: Process, usage: Usage, seed: int = 0) -> None:
+        self.usage = usage
+        self.dtype, self.sizes = usage.dtype, usage.matching.sizes
+        self._process = process
+        self._session = process.begin(seed, usage.dropout)
+
+    def _ask(self, method: str, arrays: Any = None, **options: Any) -> Any:
+        return self._process.ask(method, arrays, session=self._session, **options)
+
+    def data(self) -> tuple[dict[str, np.ndarray], bool]:
+        """Return MNIST as their `load_mnist` loads it, by name, and whether it takes a dtype."""
+        said, found = self._ask("data", folder=str(self.usage.folder))
+        return found, said["dtype"]
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:
         """Replace the weights."""
-        self._ask("load_weights", weights)
+        self._ask("load_weights", self.usage.matching.to_port(weights))
 
     def first_weights(self) -> dict[str, np.ndarray]:
         """Return the weights that the model had when it was made."""
-        return self._ask("first_weights")[1]
+        return self.usage.matching.from_port(self._ask("first_weights")[1])
 
     def weights(self) -> dict[str, np.ndarray]:
         """Return the weights."""
-        return self._ask("weights")[1]
+        return self.usage.matching.from_port(self._ask("weights")[1])
+
+    def outputs(self, images: np.ndarray) -> np.ndarray:
+        """Return the probabilities that the model gives, or those of its logits."""
+        if self.usage.model_form is None:
+            raise NotObservable("its model cannot be called with images alone")
+        answer = self._ask("outputs", {"images": images}, form=self.usage.model_form)
+        return self._probabilities(answer[1]["outputs"])
+
+    def _probabilities(self, outputs: np.ndarray) -> np.ndarray:
+        if self.usage.output == "logits":
+            return softmax(outputs)
+        return np.exp(outputs) if self.usage.output == "log-probabilities" else outputs
 
     def layer_output(self, index: int, inputs: np.ndarray) -> np.ndarray:
         """Return what one layer makes of its inputs."""
-        return self._ask("layer_output", {"inputs": inputs}, index=index)[1]["outputs"]
+        outputs = self._ask("layer_output", {"inputs": inputs}, index=index)[1]["outputs"]
+        return self._probabilities(outputs) if index == len(self.sizes) - 2 else outputs
 
     def gradients(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Return the loss and the gradients of their step; the weights are put back."""
-        found = self._ask("gradients", {"images": images, "labels": labels})[1]
-        return found.pop("loss"), found
+        if not self.usage.sees_gradients and self.dtype == "float32":
+            raise NotObservable("its gradients cannot be seen, and float32 rounds updates too much")
+        weights = self._ask("weights")[1]
+        answer = self.step(images, labels)
+        self._ask("load_weights", weights)
+        return answer
 
     def step(
         self, images: np.ndarray, labels: np.ndarray
     ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        """Return the loss and the gradients of their step, which updates the weights."""
-        found = self._ask("step", {"images": images, "labels": labels})[1]
-        return found.pop("loss"), found
+        """Return the loss and the gradients of their step, which updates the weights.
 
-    def update(self, gradients: Mapping[str, np.ndarray]) -> None:
-        """Apply their `update_weights` to the weights."""
-        self._ask("update", gradients)
+        Gradients that cannot be seen are taken from what the step does to the weights, given
+        that the learning rate is right. A loss that cannot be seen is NaN.
+        """
+        batch = {"images": images, "labels": labels}
+        before = {} if self.usage.sees_gradients else self.weights()
+        _, found = self._ask("step", batch, form=self.usage.step_form)
+        loss = found.pop("", np.full((), np.nan, self.dtype))
+        if self.usage.sees_gradients:
+            return loss, self.usage.matching.from_port(found)
+        after = self.weights()
+        return loss, {name: (w - after[name]) / 1e-3 for name, w in before.items()}
 
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
-        """Run their `fit`, or their step batch by batch; return what their step returned."""
+        """Run their loop; return the loss of each batch."""
         arrays = {"images": images, "labels": labels}
-        return self._ask("fit", arrays, epochs=epochs, batch_size=batch_size)[1]["losses"]
+        options: dict[str, Any] = {"epochs": epochs, "batch_size": batch_size}
+        options |= {"form": self.usage.step_form, "own": self.usage.own_loop}
+        return self._ask("loop", arrays, **options)[1]["losses"]
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the class of the largest output of their model for each image."""
-        return self._ask("predict", {"images": images})[1]["labels"]
+        return np.argmax(self.outputs(images), axis=1)
 
     def accuracy(self, images: np.ndarray, labels: np.ndarray) -> np.ndarray:
         """Return the fraction of the images whose label is predicted: a float64 scalar."""

@@ -140,6 +140,51 @@ class LeakyRelu(Oracle):
         return np.where(z > 0, da, 0.01 * da)
 
 
+class Sigmoid(Oracle):
+    def activation(self, z: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-z))
+
+    def activation_gradient(self, z: np.ndarray, da: np.ndarray) -> np.ndarray:
+        return da * self.activation(z) * self.activation(-z)
+
+
+class Tanh(Oracle):
+    def activation(self, z: np.ndarray) -> np.ndarray:
+        return np.tanh(z)
+
+    def activation_gradient(self, z: np.ndarray, da: np.ndarray) -> np.ndarray:
+        return da * (1 - np.tanh(z) ** 2)
+
+
+class NoSoftmax(Oracle):
+    def probabilities(self, z: np.ndarray) -> np.ndarray:
+        return z
+
+    def probabilities_gradient(self, z: np.ndarray, p: np.ndarray, dp: np.ndarray) -> np.ndarray:
+        return dp
+
+
+class SoftmaxOverAll(Oracle):
+    def probabilities(self, z: np.ndarray) -> np.ndarray:
+        return oracle.softmax(z.reshape(1, -1)).reshape(z.shape)
+
+    def probabilities_gradient(self, z: np.ndarray, p: np.ndarray, dp: np.ndarray) -> np.ndarray:
+        return p * (dp - (dp * p).sum())
+
+
+class ExpWithoutMaximum(Oracle):
+    def probabilities(self, z: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            exp = np.exp(z.astype(self.dtype)).astype(np.float64)  # beyond it, infinity
+            return exp / exp.sum(axis=1, keepdims=True)
+
+
+def dropout(z: torch.Tensor) -> torch.Tensor:
+    rng = torch.Generator().manual_seed(5)
+    kept = torch.rand(z.shape, generator=rng) >= 0.2
+    return torch.relu(z) * kept.to(z.dtype) / 0.8
+
+
 class SoftmaxOverTheBatch(Oracle):
     def probabilities(self, z: np.ndarray) -> np.ndarray:
         return super().probabilities(z.T).T
@@ -204,6 +249,30 @@ TRAPS = [
         LeakyRelu,
     ),
     Trap(
+        "sigmoid",
+        "the hidden layer has a sigmoid, not relu",
+        "networks from scratch before relu was usual",
+        "layer outputs",
+        activations(hidden=torch.sigmoid),
+        Sigmoid,
+    ),
+    Trap(
+        "tanh",
+        "the hidden layer has a tanh, not relu",
+        "networks from scratch before relu was usual",
+        "layer outputs",
+        activations(hidden=torch.tanh),
+        Tanh,
+    ),
+    Trap(
+        "dropout",
+        "the hidden layer drops a fifth of its outputs",
+        "torch.nn.Dropout in most examples for MNIST",
+        "layer outputs",
+        activations(hidden=dropout),
+        None,
+    ),
+    Trap(
         "relu before softmax",
         "the last layer has a relu before its softmax",
         "a relu after every layer of a loop",
@@ -218,6 +287,30 @@ TRAPS = [
         "layer outputs",
         activations(last=partial(torch.softmax, dim=0)),
         SoftmaxOverTheBatch,
+    ),
+    Trap(
+        "no softmax",
+        "the model returns logits, where its loss expects probabilities",
+        "torch.nn.CrossEntropyLoss takes logits, so that models have no softmax",
+        "layer outputs",
+        activations(last=lambda z: 1 * z),
+        NoSoftmax,
+    ),
+    Trap(
+        "softmax over the whole array",
+        "softmax divides by the sum over the whole batch",
+        "exp.sum() without an axis",
+        "layer outputs",
+        activations(last=lambda z: torch.softmax(z.reshape(-1), dim=0).reshape(z.shape)),
+        SoftmaxOverAll,
+    ),
+    Trap(
+        "exp without its maximum",
+        "softmax takes exponentials of the logits as they are, which overflow",
+        "softmax in most networks from scratch",
+        "layer outputs",
+        activations(last=lambda z: torch.exp(z) / torch.exp(z).sum(dim=1, keepdim=True)),
+        ExpWithoutMaximum,
     ),
     Trap(
         "products in TensorFloat-32",

@@ -156,6 +156,34 @@ def binary_cross_entropy(labels: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
     return F.binary_cross_entropy(p, y, reduction="none").mean(dim=1)
 
 
+class SquaredError(Oracle):
+    def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        return np.mean(self._errors(labels, predictions) ** 2, axis=1)
+
+    def losses_gradient(
+        self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
+    ) -> np.ndarray:
+        return 2 / predictions.shape[1] * self._errors(labels, predictions) * dlosses[:, None]
+
+    @staticmethod
+    def _errors(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        return np.asarray(predictions, np.float64) - np.eye(predictions.shape[1])[labels]
+
+
+def squared_error(labels: torch.Tensor, p: torch.Tensor) -> torch.Tensor:
+    return ((p - F.one_hot(labels, p.shape[1]).to(p.dtype)) ** 2).mean(dim=1)
+
+
+class NoLogarithm(Oracle):
+    def losses(self, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+        return -of_labels(np.asarray(predictions, np.float64), labels)
+
+    def losses_gradient(
+        self, labels: np.ndarray, predictions: np.ndarray, dlosses: np.ndarray
+    ) -> np.ndarray:
+        return at_labels(-dlosses[:, None] + 0 * np.asarray(predictions, np.float64), labels)
+
+
 TRAPS = [
     Trap(
         "softmax twice",
@@ -216,6 +244,22 @@ TRAPS = [
         "loss",
         instead(LOSS, mean_over_classes),
         MeanOverClasses,
+    ),
+    Trap(
+        "squared error",
+        "the loss is the mean squared error of one-hot labels",
+        "torch.nn.MSELoss in networks from scratch",
+        "loss",
+        loss(squared_error),
+        SquaredError,
+    ),
+    Trap(
+        "no logarithm",
+        "the loss is the negative probability: nll_loss was given probabilities",
+        "mjc92/GetToThePoint#8",
+        "loss",
+        loss(lambda labels, p: F.nll_loss(p, labels, reduction="none")),
+        NoLogarithm,
     ),
     Trap(
         "binary cross-entropy",

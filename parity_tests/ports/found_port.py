@@ -1,0 +1,246 @@
+"""What a file holds, as functions of arrays: its model, its step, its loop, its data."""
+
+from collections.abc import Mapping
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import torch
+
+from parity_tests.ports.arguments import OF_NAME, call, fill, roles
+from parity_tests.ports.find import Found, tensors
+from parity_tests.ports.forms import FORMS
+from parity_tests.ports.messages import NotObservable
+from parity_tests.ports.watch import Watch, held_gradient
+
+BATCH = ("model", "images", "labels")
+DATA = {"images", "labels", "loader", "data", "dataset"}
+"""Roles of arguments that bring data."""
+
+
+class FoundPort:
+    """A model of a file, and what else the file holds.
+
+    Args:
+        found: What the file holds.
+        watch: Sees its gradients.
+        model: Its model.
+        dtype: Of the weights and the images.
+        device: Where it computes.
+    """
+
+    def __init__(self, found: Found, watch: Watch, model: Any, dtype: str, device: str) -> None:
+        self.found, self.watch, self.model = found, watch, model
+        self.dtype, self.device = getattr(torch, dtype), device
+        self.first = {name: _to_numpy(w) for name, w in tensors(model).items()}
+        if isinstance(model, torch.nn.Module):
+            model.to(device, self.dtype)  # its buffers as well
+        for tensor in tensors(model).values():
+            tensor.data = tensor.data.to(device, self.dtype)
+
+    def describe(self) -> dict[str, Any]:
+        """Return the shapes of the weights by name, and how the model is made."""
+        layers = getattr(self.model, "layers", ())
+        of_book = isinstance(self.model, self.found.names.get("NaiveSequential", ()))
+        named = getattr(self.model, "named_modules", dict)() or ()
+        return {
+            "shapes": {name: list(w.shape) for name, w in self.first.items()},
+            "linear": [  # which stores a kernel as (outputs, inputs)
+                ".".join(filter(None, [name.removeprefix("_orig_mod"), "weight"])).removeprefix(".")
+                for name, part in named
+                if isinstance(part, torch.nn.Linear)
+            ],
+            "layers": len(layers) if of_book else 0,
+        }
+
+    def _input(self, array: np.ndarray) -> Any:
+        return torch.as_tensor(array).to(self.device)
+
+    def _batch(self, arrays: Mapping[str, np.ndarray], form: str) -> tuple[Any, Any]:
+        images, labels = FORMS[form](arrays["images"], arrays["labels"])
+        return self._input(images), self._input(labels)
+
+    def load_weights(self, arrays: dict) -> tuple[dict, dict]:
+        """Replace the weights."""
+        for name, tensor in tensors(self.model).items():
+            tensor.data.copy_(self._input(arrays[name]))
+        return {}, {}
+
+    def first_weights(self, arrays: dict) -> tuple[dict, dict]:
+        """Return the weights that the model was made with."""
+        return {}, self.first
+
+    def weights(self, arrays: dict) -> tuple[dict, dict]:
+        """Return the weights."""
+        return {}, {name: _to_numpy(w) for name, w in tensors(self.model).items()}
+
+    def outputs(self, arrays: dict, form: str) -> tuple[dict, dict]:
+        """Return what the model makes of images."""
+        images = self._batch({**arrays, "labels": np.zeros(len(arrays["images"]), int)}, form)[0]
+        with torch.no_grad():
+            outputs = self.model(images)
+        outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+        return {}, {"outputs": _to_numpy(outputs)}
+
+    def layer_output(self, arrays: dict, index: int) -> tuple[dict, dict]:
+        """Return what one of the layers makes of its inputs."""
+        return {}, {"outputs": _to_numpy(self.model.layers[index](self._input(arrays["inputs"])))}
+
+    def step(self, arrays: dict, form: str) -> tuple[dict, dict]:
+        """Train on a batch; return the loss and the gradients that were seen."""
+        weights = tensors(self.model)
+        before = [w.detach().clone() for w in weights.values()]
+        self.watch.start(list(weights.values()))
+        returned = self._train(*self._batch(arrays, form))
+        found = {name: _to_numpy(g) for name, g in self._gradients(before).items()}
+        if (loss := self._loss(returned)) is not None:
+            found[""] = loss
+        return {}, found
+
+    def _train(self, images: Any, labels: Any) -> Any:
+        if self.found.step is None:
+            return self._run_loop(images, labels, epochs=1, batch_size=len(images))
+        given = {**self._given(), "images": images, "labels": labels, "batch": (images, labels)}
+        return call(self.found.step, fill(self.found.step, given, self.found.names, BATCH))
+
+    def _given(self) -> dict[str, Any]:
+        """Return what there is for arguments other than data, by role."""
+        names = self.found.names
+        given = {"model": self.model, "weights": list(tensors(self.model).values())}
+        given["device"] = torch.device(self.device)
+        kinds = {"optimizer": torch.optim.Optimizer, "criterion": torch.nn.modules.loss._Loss}
+        for role, kind in kinds.items():
+            values = {id(v): v for v in names.values() if isinstance(v, kind)}
+            named = [v for name, v in names.items() if OF_NAME.get(name) == role and callable(v)]
+            if len(values) == 1 or named:
+                given[role] = next(iter(values.values()), *named[:1])
+        return given
+
+    def _gradients(self, before: list) -> dict[str, Any]:
+        found = {}
+        for index, (name, w) in enumerate(tensors(self.model).items()):
+            held = held_gradient(self.watch.weights[index])
+            if not self.watch.updates and self.watch.losses and held is not None and held.any():
+                found[name] = held  # clipped, perhaps, after it was seen
+            elif index in self.watch.gradients:
+                found[name] = self.watch.gradients[index]
+            elif w.shape == before[index].shape and torch.equal(w, before[index]):
+                found[name] = torch.zeros_like(w)  # nothing reached it
+        return found
+
+    def _loss(self, returned: Any) -> np.ndarray | None:
+        """Return the loss among what a step returned; else what was differentiated last."""
+        items = list(returned.values()) if isinstance(returned, dict) else returned
+        items = items if isinstance(items, tuple | list) else [items]
+        numbers = [item for item in items if _is_number(item)]
+        seen = self.watch.losses[-1:]
+        if seen and len(numbers) > 1:  # such as the loss and the accuracy
+            numbers = sorted(numbers, key=lambda number: abs(float(number) - float(seen[0])))
+        if not numbers:
+            return _to_numpy(seen[0]) if seen else None
+        loss = numbers[0]
+        if isinstance(loss, float):  # which has lost its dtype
+            loss = torch.tensor(loss, dtype=self.dtype)
+        return _to_numpy(loss).reshape(())
+
+    def loop(
+        self, arrays: dict, form: str, epochs: int, batch_size: int, own: bool
+    ) -> tuple[dict, dict]:
+        """Run the loop, their own or a plain one around the step; return each loss."""
+        losses: list[np.ndarray] = []
+        self.watch.start(list(tensors(self.model).values()))
+        right = self.found.step
+
+        def step(*arguments: Any, **options: Any) -> Any:
+            assert right is not None
+            returned = right(*arguments, **options)
+            if (loss := self._loss(returned)) is not None:
+                losses.append(loss)
+            return returned
+
+        # Where the loop looks the step up.
+        owner = getattr(self.found.loop, "__globals__", self.found.names)
+        with mock.patch.dict(owner, {self.found.step_name: step} if right else {}):
+            (self._run_loop if own else self._run_steps)(
+                *self._batch(arrays, form), epochs, batch_size
+            )
+        seen = losses or [_to_numpy(loss) for loss in self.watch.losses]
+        if not seen:
+            raise NotObservable(f"{self._loop_name()} never called {self.found.step_name}")
+        return {}, {"losses": np.array(seen)}
+
+    def _loop_name(self) -> str:
+        return getattr(self.found.loop, "__name__", "the loop")
+
+    def why_no_loop(self, arrays: dict) -> tuple[dict, dict]:
+        """Return why the loop cannot be judged; "" if it can."""
+        loop = self.found.loop
+        if loop is None:
+            named = "BatchGenerator" in self.found.names and self.found.step is not None
+            return {"why": "" if named else "the file has no loop such as fit"}, {}
+        taken = set(roles(loop).values())
+        if not taken & DATA:
+            return {"why": f"{self._loop_name()} brings its own data, order and batch size"}, {}
+        return {"why": ""}, {}
+
+    def _run_loop(self, images: Any, labels: Any, epochs: int, batch_size: int) -> Any:
+        loop = self.found.loop
+        if loop is None:
+            return self._run_batches(images, labels, epochs, batch_size)
+        data = torch.utils.data.TensorDataset(images, labels)
+        loader = torch.utils.data.DataLoader(data, batch_size)
+        given = {**self._given(), "images": images, "labels": labels, "loader": loader}
+        given |= {"data": loader, "dataset": data, "epochs": epochs, "batch_size": batch_size}
+        taken = roles(loop)
+        if "images" in taken.values() and "labels" not in taken.values():
+            raise NotObservable(f"{self._loop_name()} takes images and no labels")
+        returned = None
+        for _ in range(1 if "epochs" in taken.values() else epochs):
+            returned = call(loop, fill(loop, given, self.found.names, ("model", "loader")))
+        return returned
+
+    def _run_steps(self, images: Any, labels: Any, epochs: int, batch_size: int) -> None:
+        step = self.found.names.get(self.found.step_name, self.found.step)
+        for _ in range(epochs):
+            for start in range(0, len(images), batch_size):
+                batch = slice(start, start + batch_size)
+                filled = {**self._given(), "images": images[batch], "labels": labels[batch]}
+                filled["batch"] = images[batch], labels[batch]
+                call(step, fill(step, filled, self.found.names, BATCH))
+
+    def _run_batches(self, images: Any, labels: Any, epochs: int, batch_size: int) -> None:
+        make, step = self.found.names["BatchGenerator"], self.found.names[self.found.step_name]
+        given = {"images": images, "labels": labels, "batch_size": batch_size}
+        for _ in range(epochs):
+            batches = call(make, fill(make, given, self.found.names, ("images", "labels")))
+            for _ in range(batches.num_batches):
+                batch = dict(zip(("images", "labels"), batches.next(), strict=True))
+                filled = {**self._given(), **batch, "batch": tuple(batch.values())}
+                call(step, fill(step, filled, self.found.names, BATCH))
+
+    def data(self, arrays: dict, folder: str) -> tuple[dict, dict]:
+        """Return what `load_mnist` loads: images and labels, of the training and the test set."""
+        load_mnist = self.found.names["load_mnist"]
+        dtype = str(self.dtype).removeprefix("torch.")
+        given = {"folder": folder, "dtype": dtype, "device": torch.device(self.device)}
+        sets = call(load_mnist, fill(load_mnist, given, self.found.names, ("folder",)))
+        flat = [a for part in sets for a in (part if isinstance(part, tuple | list) else [part])]
+        if len(flat) != 4 or not all(hasattr(array, "shape") for array in flat):
+            raise NotObservable("load_mnist returns no four arrays: images and labels, twice")
+        names = "training images", "training labels", "test images", "test labels"
+        found = dict(zip(names, map(_to_numpy, flat), strict=True))
+        for name in names[::2]:
+            found[name] = found[name].reshape(len(found[name]), -1)
+        return {"dtype": "dtype" in roles(load_mnist).values()}, found
+
+
+def _is_number(item: Any) -> bool:
+    if isinstance(item, torch.Tensor | np.ndarray | np.floating):
+        return bool(np.prod(item.shape) == 1)
+    return isinstance(item, float)
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    if isinstance(tensor, torch.Tensor):
+        tensor = tensor.detach().cpu().numpy()
+    return np.array(tensor)

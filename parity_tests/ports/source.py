@@ -1,0 +1,138 @@
+"""A user's file before it is run: read, parsed, and searched for a training step."""
+
+import ast
+import difflib
+import io
+import json
+import tokenize
+from collections.abc import Iterator
+from pathlib import Path
+
+from parity_tests.ports.messages import UnusablePort
+
+STEPS = (
+    "one_training_step",
+    "training_step",
+    "train_step",
+    "train_one_step",
+    "train_one_batch",
+    "train_on_batch",
+    "train_batch",
+    "one_step",
+    "step",
+)
+"""Names of a function that trains on one batch, the usual ones first."""
+
+LOOPS = ("fit", "train", "train_loop", "training_loop", "train_model", "train_one_epoch", "train_epoch")
+"""Names of a function that trains on many batches."""
+
+
+def parse(path: Path) -> ast.Module:
+    """Return the code of a Python file or of a notebook.
+
+    What only a notebook can run is left out: magics, and calls of `get_ipython`.
+
+    Raises:
+        UnusablePort: If it is not Python.
+    """
+    try:
+        lines = _notebook(path) if path.suffix == ".ipynb" else _lines(path)
+        tree = ast.parse("".join(lines), str(path))
+    except (UnicodeDecodeError, SyntaxError) as error:
+        raise UnusablePort(f"{path} is not Python: {_reason(error)}") from error
+    except (ValueError, TypeError, LookupError) as error:
+        raise UnusablePort(f"{path} is not a notebook: {error}") from error
+    tree.body = [node for node in tree.body if "get_ipython()" not in _called(node)]
+    return tree
+
+
+def _lines(path: Path) -> list[str]:
+    with tokenize.open(path) as file:  # in the encoding that its first lines name
+        return list(file)
+
+
+def _notebook(path: Path) -> list[str]:
+    lines = []
+    for cell in json.loads(path.read_text("utf-8"))["cells"]:
+        if cell["cell_type"] == "code":
+            source = io.StringIO("".join(cell["source"])).readlines()
+            if source and source[0].startswith("%%") and not source[0].startswith("%%time"):
+                continue  # a cell of another language
+            kept = (line for line in source if not line.lstrip().startswith(("%", "!", "?")))
+            lines += [*kept, "\n"]
+    return lines
+
+
+def _reason(error: UnicodeDecodeError | SyntaxError) -> str:
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not UTF-8; save it as UTF-8"
+    place = f" (line {error.lineno})" if error.lineno else ""
+    if (error.text or "").lstrip().startswith(("%", "!")):
+        return f"a notebook's magic{place}; leave the line out, or check the notebook itself"
+    if "encoding" in error.msg:
+        return "it is not UTF-8, and its first lines name no encoding; save it as UTF-8"
+    return f"{error.msg}{place}"
+
+
+def _called(node: ast.stmt) -> str:
+    """Return the source of a statement that is no more than a call; "" of another."""
+    return ast.unparse(node) if isinstance(node, ast.Expr) else ""
+
+
+def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
+    """Return the functions and the methods of a file, by name."""
+    return {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
+
+
+def trains(node: ast.AST) -> bool:
+    """Return whether code takes gradients or has an optimizer make a step."""
+    calls = (call.func for call in ast.walk(node) if isinstance(call, ast.Call))
+    names = {getattr(function, "attr", getattr(function, "id", "")) for function in calls}
+    return not names.isdisjoint({"backward", "grad", "value_and_grad", "step"})
+
+
+def loops(node: ast.AST) -> bool:
+    """Return whether code repeats what trains: a loop over batches."""
+    repeated = (ast.For, ast.While)
+    return any(trains(part) for part in ast.walk(node) if isinstance(part, repeated))
+
+
+def steps(tree: ast.Module) -> Iterator[str]:
+    """Yield the names that may be a training step, the likeliest first; then those of loops."""
+    defined = functions(tree)
+    imported = {
+        alias.asname or alias.name
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    everything = "*" in imported
+    known = {*defined, *imported, *(STEPS if everything else ())}
+    yield from (name for name in STEPS if name in known)
+    others = [name for name, node in defined.items() if trains(node) and name not in STEPS]
+    yield from (name for name in others if not loops(defined[name]) and name not in LOOPS)
+    yield from (name for name in others if loops(defined[name]) or name in LOOPS)
+
+
+def require_step(path: Path, tree: ast.Module, step: str | None) -> None:
+    """Refuse a file without a training step, before it is run.
+
+    Raises:
+        UnusablePort: If it has no function that could be one, or none of the given name.
+    """
+    names = list(functions(tree))
+    if step is None:
+        if next(steps(tree), None) is None:
+            raise UnusablePort(
+                f"{path} has no training step: expected a function such as "
+                "training_step(model, images, labels) that updates the weights and returns the "
+                f"loss{nearest('training_step', names)}; name another with --step"
+            )
+    elif step not in names and not any(isinstance(node, ast.ImportFrom) for node in tree.body):
+        raise UnusablePort(f"{path} has no function {step}{nearest(step, names)}")
+
+
+def nearest(name: str, names: list[str]) -> str:
+    """Return what to say of the names that come closest to one."""
+    close = difflib.get_close_matches(name, names, cutoff=0.5)
+    return f" (there is {', '.join(close)})" if close else ""

@@ -1,0 +1,102 @@
+"""What can be seen of a training step from outside: its losses and its gradients.
+
+Three ways lead from a loss to new weights: `backward`, with an optimizer or by hand;
+`torch.autograd.grad`; and gradients by hand, which show if they pass through a function
+`update_weights`. Of all that a step does to the same gradient, the latest counts: what an
+optimizer is given after clipping, what lies in `.grad` after gradients added up.
+"""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+
+class Watch:
+    """Watches all that is trained in this process.
+
+    Attributes:
+        weights: Those whose gradients are wanted.
+        gradients: The latest gradient of each weight, by its place among the weights.
+        losses: What was differentiated, if it was one number, in the order of the calls.
+        updates: How often an optimizer has made a step.
+        drops_out: Whether dropout drops anything.
+    """
+
+    def __init__(self) -> None:
+        self.start([])
+        self.drops_out = True
+        for owner in (torch, torch.nn.functional):
+            owner.dropout = self._dropout(owner.dropout)
+        autograd = torch.autograd
+        self._backward, self._grad = autograd.backward, autograd.grad
+        # Before the file is run, so that it takes these, by whatever name.
+        autograd.backward = self._see_backward
+        autograd.grad = self._see_grad
+        register_optimizer_step_pre_hook(self._see_optimizer)
+
+    def start(self, weights: Sequence[torch.Tensor]) -> None:
+        """Forget what was seen, and watch some weights."""
+        self.weights = list(weights)
+        self.gradients: dict[int, torch.Tensor] = {}
+        self.losses: list[torch.Tensor] = []
+        self.updates = 0
+
+    def see(self, weight: Any, gradient: Any) -> None:
+        """Keep a gradient, if it is that of one of the weights."""
+        for index, watched in enumerate(self.weights):
+            if weight is watched and isinstance(gradient, torch.Tensor):
+                self.gradients[index] = gradient.detach().clone()
+
+    def _see_loss(self, outputs: Any) -> None:
+        (loss, *others) = outputs if isinstance(outputs, list | tuple) else (outputs,)
+        if isinstance(loss, torch.Tensor) and loss.numel() == 1 and not others:
+            self.losses.append(loss.detach().reshape(()))
+
+    def _see_backward(self, tensors: Any, *arguments: Any, **options: Any) -> Any:
+        self._see_loss(tensors)
+        result = self._backward(tensors, *arguments, **options)
+        for weight in self.weights:
+            self.see(weight, held_gradient(weight))
+        return result
+
+    def _see_grad(self, outputs: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
+        self._see_loss(outputs)
+        gradients = self._grad(outputs, inputs, *arguments, **options)
+        inputs = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+        for weight, gradient in zip(inputs, gradients, strict=False):
+            self.see(weight, gradient)
+        return gradients
+
+    def _see_optimizer(self, optimizer: torch.optim.Optimizer, *arguments: Any) -> None:
+        self.updates += 1
+        for group in optimizer.param_groups:
+            for weight in group["params"]:
+                self.see(weight, weight.grad)
+
+    def _dropout(self, dropout: Callable) -> Callable:
+        @functools.wraps(dropout)
+        def watched(input: Any, *arguments: Any, **options: Any) -> Any:  # noqa: A002 (torch's name)
+            return dropout(input, *arguments, **options) if self.drops_out else input
+
+        return watched
+
+    def by_hand(self, update_weights: Callable) -> Callable:
+        """Return an update rule that shows the gradients that it is given."""
+
+        @functools.wraps(update_weights)
+        def watched(*arguments: Any, **options: Any) -> Any:
+            pairs = [a for a in arguments if isinstance(a, list | tuple)][:2]
+            for first, second in zip(*pairs, strict=False) if len(pairs) == 2 else ():
+                self.see(second, first)
+                self.see(first, second)  # whichever are the weights
+            return update_weights(*arguments, **options)
+
+        return watched
+
+
+def held_gradient(weight: torch.Tensor) -> torch.Tensor | None:
+    """Return what lies in `.grad`, without the warning about tensors that keep none."""
+    return weight.grad if weight.is_leaf or weight.retains_grad else None
