@@ -26,7 +26,7 @@ def run() -> int:
     from parity_tests.ladder.compare import Divergence
     from parity_tests.measurements import benchmark, book_numbers, experiments
     from parity_tests.ports import check, recording
-    from parity_tests.ports.messages import UnusablePort
+    from parity_tests.ports.messages import PortError
     from parity_tests.traps import sensitivity
 
     try:
@@ -47,7 +47,7 @@ def run() -> int:
     except (Divergence, check.Failed) as verdict:
         print(f"{PROGRAM}: {verdict}", file=sys.stderr)
         return 1
-    except UnusablePort as error:
+    except PortError as error:
         print(f"{PROGRAM}: {error}", file=sys.stderr)
         return 2
     return 0

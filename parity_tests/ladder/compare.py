@@ -68,11 +68,9 @@ class Judge:
     """Compares arrays by the rule of the tolerance table, and keeps what it saw.
 
     Attributes:
-        unseen: Quantities that what is judged does not show, and that are not compared.
         records: By rung, quantity, dtype and tensor, in the order of the first comparison.
     """
 
-    unseen: frozenset[str] = frozenset()
     records: dict[Key, Record] = field(default_factory=dict)
     _own_errors: dict[tuple[Key, str], float] = field(default_factory=dict)
 
@@ -106,8 +104,6 @@ class Judge:
             Divergence: If shapes or dtypes differ, a number is not finite, or the difference
                 is above the bound.
         """
-        if quantity in self.unseen:
-            return
         (_, judged), (_, truth), *_ = arrays.items()
         *_, last = arrays.values()
         place = f"{quantity} {tensor}{step and f' at {step}'} ({last.dtype})"

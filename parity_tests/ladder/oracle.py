@@ -17,17 +17,13 @@ EPSILON = 1e-7
 def initial_weights(
     seed: int, sizes: tuple[int, ...] = (784, 512, 10), dtype: str = "float32"
 ) -> dict[str, np.ndarray]:
-    """Return kernels uniform in [0, 0.1), drawn in float64 and rounded, and zero biases.
-
-    Kernels between two hidden layers are smaller, so that their outputs have the size of their
-    inputs: else the probabilities are 1 and 0, and no gradient passes the clip.
-    """
+    """Return kernels uniform in [0, 0.1), drawn in float64 and rounded, and zero biases."""
     rng = np.random.default_rng(seed)
     weights = {}
     for index, shape in enumerate(pairwise(sizes)):
-        between = 0 < index < len(sizes) - 2
-        W = rng.uniform(0, 0.1, shape) * (20 / shape[0] if between else 1)
-        weights[f"layers.{index}.W"] = W.astype(dtype)
+        # Between hidden layers outputs keep the size of inputs, lest the clip stop all gradients.
+        scale = 20 / shape[0] if 0 < index < len(sizes) - 2 else 1
+        weights[f"layers.{index}.W"] = (rng.uniform(0, 0.1, shape) * scale).astype(dtype)
         weights[f"layers.{index}.b"] = np.zeros(shape[1], dtype)
     return weights
 
@@ -157,18 +153,14 @@ class Oracle:
     in one of them.
 
     Args:
-        dtype: Of the implementations it judges. The oracle computes in float64, but clips
-            where an implementation of this dtype clips.
-        rule: Updates a weight in place, given its name, the weight and its gradient; by
-            default SGD.
-        on_logits: Whether the loss is that of the logits, as in Keras's `fit`, which clips
-            nothing.
+        dtype: Of the implementations it judges: the oracle clips where these clip.
+        rule: Updates a weight in place, given its name, the weight and its gradient.
+        on_logits: Whether the loss is that of the logits, as in Keras's `fit`; it clips nothing.
 
     Attributes:
         sizes: Of the images and of the output of each layer.
-        scales: The size of the terms whose sum each gradient of the last batch is. Where
-            predictions come close to the labels these terms cancel, and what is left is as
-            uncertain as they are.
+        scales: The size of the terms whose sum each gradient of the last batch is. Where they
+            cancel, what is left is as uncertain as they are.
         mnist: The images and the labels, by name, for `data`.
         epoch: The one that `fit` is in.
     """

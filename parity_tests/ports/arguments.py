@@ -39,7 +39,11 @@ def roles(function: Callable) -> dict[str, str]:
     found = {p.name: OF_NAME.get(p.name.lower().strip("_"), "") for p in plain}
     for p in plain:  # what its annotation says goes further than its name
         kind = getattr(p.annotation, "__name__", str(p.annotation))
-        for word, role in (("DataLoader", "loader"), ("Dataset", "dataset"), ("Optimizer", "optimizer")):
+        for word, role in (
+            ("DataLoader", "loader"),
+            ("Dataset", "dataset"),
+            ("Optimizer", "optimizer"),
+        ):
             if kind.endswith(word):
                 found[p.name] = role
     if "data" in found.values() and "labels" in found.values():  # such as data, target
@@ -78,8 +82,8 @@ def fill(
         elif name in required:
             where = getattr(function, "__name__", "the function")
             raise NotObservable(
-                f"{where} takes an argument {name}, and it is not clear what that is: "
-                f"give it a default, or call it {order[0]} or the like"
+                f"{where} takes an argument {name}, and the file has nothing that it could be: "
+                f"give it a default, or make it in the file under this name"
             )
     return filled
 

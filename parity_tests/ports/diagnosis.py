@@ -6,10 +6,10 @@ agrees with the port to rounding; then the climb goes on with those mistakes mad
 """
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from itertools import permutations
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -24,7 +24,7 @@ from parity_tests.ports.residual import DiffersError, Residual
 from parity_tests.traps.catalogue import CATALOGUE
 from parity_tests.traps.trap import Trap
 
-CLOSEST = 6
+CLOSEST = 8
 """Hypotheses of each kind that are tried in pairs."""
 
 
@@ -224,11 +224,12 @@ class Search:
         explaining = [traps for traps, residual in found.items() if not residual.place]
         if not explaining:
             candidates = [*candidates, *self._estimated(rung)]
-            found |= {(trap,): self.measure(rung, (*made, trap)) for trap in candidates[len(found) :]}
+            found |= {
+                (trap,): self.measure(rung, (*made, trap)) for trap in candidates[len(found) :]
+            }
             explaining = [traps for traps, residual in found.items() if not residual.place]
         if not explaining:
-            # Of two mistakes in one step either may come first.
-            for pair in permutations(self._closest(candidates, found), 2):
+            for pair in _pairs(candidates, found, right.passed):
                 found[pair] = self.measure(rung, (*made, *pair))
                 if not found[pair].place:
                     explaining = [pair]
@@ -242,25 +243,38 @@ class Search:
         relations = tuple(relate(right.judged, right.truths))
         return Finding(rung, (), math.nan, next_best, right.place, relations)
 
-    def _closest(
-        self, candidates: Sequence[Trap], found: Mapping[tuple[Trap, ...], Residual]
-    ) -> list[Trap]:
-        """Return the mistakes that alone leave the least, and those that explain the most."""
-        left = sorted(candidates, key=lambda trap: found[(trap,)].residual)
-        passed = sorted(candidates, key=lambda trap: -found[(trap,)].passed)
-        return list(dict.fromkeys([*left[:CLOSEST], *passed[:CLOSEST]]))
-
     def _estimated(self, rung: str) -> list[Trap]:
         """Return SGD with the constants that a port's updates show, where it has others."""
         if rung != "one update":
             return []
         images, labels = self.mnist["training images"][:128], self.mnist["training labels"][:128]
-        trap = estimated(self._remembered(), images, labels)
-        return [trap] if trap else []
+        return estimated(self._remembered(), images, labels)
+
+
+def _pairs(
+    candidates: Sequence[Trap], found: Mapping[tuple[Trap, ...], Residual], passed: int
+) -> Iterator[tuple[Trap, Trap]]:
+    """Yield the pairs of mistakes that are worth a try, in both orders, as either may come first.
+
+    First those of a mistake that alone explains more comparisons than none does, with any other;
+    then those of the mistakes that alone leave the least.
+    """
+    further = sorted(candidates, key=lambda trap: -found[(trap,)].passed)
+    further = [trap for trap in further if found[(trap,)].passed > passed][:CLOSEST]
+    closest = sorted(candidates, key=lambda trap: found[(trap,)].residual)[:CLOSEST]
+    tried = set()
+    for one, other in (*product(further, candidates), *combinations(closest, 2)):
+        if one is not other and (pair := frozenset((one, other))) not in tried:
+            tried.add(pair)
+            yield one, other
+            yield other, one
 
 
 def explain(
-    make_port: Callable[[], Implementation], mnist: Mapping[str, np.ndarray], dtype: str, **options: Any
+    make_port: Callable[[], Implementation],
+    mnist: Mapping[str, np.ndarray],
+    dtype: str,
+    **options: Any,
 ) -> list[Finding]:
     """Return what explains a port that can be judged on every rung; `options` are a `Search`'s."""
     return Search(make_port, mnist, dtype, options.pop("loaded", mnist), **options).explain(LADDER)

@@ -12,12 +12,12 @@ from typing import Any
 import numpy as np
 
 from parity_tests.ladder.adapters import Reference
-from parity_tests.ladder.compare import Divergence, Judge
+from parity_tests.ladder.compare import Divergence
 from parity_tests.ladder.directed_inputs import directed_weights
 from parity_tests.ladder.training import whole_training
 from parity_tests.ports.diagnosis import Finding, Search
-from parity_tests.ports.messages import NotObservable, PortError, UnusablePort
-from parity_tests.ports.port_rungs import PORT_LADDER, port_rungs
+from parity_tests.ports.messages import PortError, UnusablePort
+from parity_tests.ports.port_rungs import PORT_LADDER, PortJudge, port_rungs
 from parity_tests.ports.recording import Recording
 from parity_tests.ports.user_port import Process, Usage, UserPort
 
@@ -79,7 +79,9 @@ class Verdicts:
             return f"{port} is the same training as the reference"
         if self.judged.isdisjoint({"loss", "gradients", "update"}):
             return f"{port} could not be judged: {'; '.join(rest)}"
-        return f"{port} agrees in what was judged: {', '.join(judged)}; not judged: {', '.join(rest)}"
+        return (
+            f"{port} agrees in what was judged: {', '.join(judged)}; not judged: {', '.join(rest)}"
+        )
 
     def _why(self, aspect: str) -> str:
         verdict = self.by_rung[ASPECTS[aspect]]
@@ -123,16 +125,19 @@ class Examination:
             self.live = Reference(self.sizes, usage.dtype, folder=usage.folder)
         kind = usage.dtype
         self.mnist = {k: a.astype(kind) if k.endswith("images") else a for k, a in mnist.items()}
-        self.loaded = self.mnist
+        self.batch = self.mnist["training images"][:300], self.mnist["training labels"][:300]
+        self.loaded, self.of_port = self.mnist, self.mnist
         unseen = set() if usage.sees_loss else {"loss"}
-        self.judge_ = Judge(frozenset(unseen))
+        self.compare = PortJudge(unseen=frozenset(unseen))
         self.verdicts = Verdicts(unseen=unseen)
         self.rungs = partial(port_rungs, layers=usage.layers)
-        self.draws_order = False
+        self.random: set[str] = set()
 
-    def make_port(self) -> UserPort:
+    def make_port(self) -> Any:
         """Return the port, without memory of earlier calls."""
-        return UserPort(self.process, self.usage)
+        port: Any = UserPort(self.process, self.usage)
+        port.data = lambda: self.of_port
+        return port
 
     def make_reference(self) -> Any:
         """Return the reference; its weights may be changed."""
@@ -146,27 +151,24 @@ class Examination:
         Args:
             epochs: Of the whole training; 0 leaves it out.
         """
-        self._judge_two_runs()
-        images, labels = self.mnist["training images"], self.mnist["training labels"]
-        judged = self.rungs(self.judge_, self.make_reference, self.make_port, images, labels)
+        self._judge_two_steps()
+        judged = self.rungs(self.compare, self.make_reference, self.make_port, *self.batch)
+        prepared = {"data": self._load_data, "loop": self._judge_two_loops}
         for rung in PORT_LADDER:
-            if why := self._why_not(rung):
-                self.verdicts.add(rung, f"not judged: {why}")
-            else:
-                self.verdicts.add(rung, self._verdict(self._data if rung == "data" else judged[rung]))
-        if not epochs:
-            why = "the epochs are 0"
-        elif self.verdicts.failed:
-            why = "a rung before it failed"
-        else:
-            why = ""
+            self.verdicts.add(rung, self._verdict(rung, prepared.get(rung), judged[rung]))
         whole = partial(self._whole_training, epochs)
-        self.verdicts.add("ten epochs", f"not judged: {why}" if why else self._verdict(whole))
+        why = "the epochs are 0" if not epochs else "a rung before it failed"
+        judging = epochs and not self.verdicts.failed
+        verdict = self._verdict("ten epochs", whole) if judging else f"not judged: {why}"
+        self.verdicts.add("ten epochs", verdict)
         return self.verdicts
 
-    def _verdict(self, judge: Callable[[], None]) -> str:
+    def _verdict(self, rung: str, *judges: Callable[[], None] | None) -> str:
         try:
-            judge()
+            if why := self._why_not(rung):
+                return f"not judged: {why}"
+            for judge in filter(None, judges):
+                judge()
         except Divergence as divergence:
             return f"FAIL {divergence}"
         except PortError as error:
@@ -177,51 +179,61 @@ class Examination:
         """Return why a rung cannot be judged; "" if it can."""
         if rung in NEEDS and NEEDS[rung] not in self.process.held["names"]:
             return f"the file has no {NEEDS[rung]}"
-        if self._is_random and rung not in ("data", "initial weights"):
+        if "two steps" in self.random and rung not in NEEDS:
             return "two runs differ"
         if rung == "layer outputs" and self.usage.model_form is None:
             return "the model cannot be called with images alone"
         if rung == "one update" and not self.usage.sees_gradients:
             return "its gradients are not seen, and are judged together with the update"
+        if rung == "one update" and not self.usage.makes_optimizer:
+            return "the file makes no optimizer"
         if rung == "loop":
-            why: str = self.process.ask("why_no_loop", session=self.process.sessions)[0]["why"]
-            return why
+            return str(self.process.ask("why_no_loop", session=self.process.sessions)[0]["why"])
         return ""
 
-    @property
-    def _is_random(self) -> bool:
-        return "dropout" not in "".join(self.verdicts.findings) and "two runs" in self.verdicts.failed
-
-    def _judge_two_runs(self) -> None:
-        """Judge whether two runs that start alike are alike, whatever random numbers they draw."""
-        if not self._differ(self.usage):
+    def _judge_two_steps(self) -> None:
+        """Judge whether two steps that start alike are alike, whatever random numbers they draw."""
+        if not self._differ(self._step):
             return
-        self.verdicts.add("two runs", "FAIL two runs of a step from the same weights differ")
-        without = replace(self.usage, dropout=False)
-        if self._differ(without):
-            self.verdicts.findings.append("two runs: the step draws random numbers")
-            return
-        self.usage = without
-        self.verdicts.findings.append(
-            "two runs: explained by: dropout; with dropout switched off, as in what follows, two "
-            "runs are equal"
-        )
+        self.verdicts.add("two steps", "FAIL from the same weights, two steps on one batch differ")
+        drops_out, self.usage = self.usage, replace(self.usage, dropout=False)
+        if self._differ(self._step):
+            self.usage = drops_out
+            self.random.add("two steps")
+            self.verdicts.findings.append("two steps: it draws random numbers")
+        else:
+            self.verdicts.findings.append(
+                "two steps: explained by: dropout; with dropout switched off, as in all that "
+                "follows, they are equal"
+            )
 
-    def _differ(self, usage: Usage) -> bool:
-        images, labels = (self.mnist[f"training {what}"][:128] for what in ("images", "labels"))
+    def _judge_two_loops(self) -> None:
+        images, labels = (array[:250] for array in self.batch)
+        if self._differ(lambda port: {"": port.fit(images, labels, 2, 100)}):
+            self.random.add("loop")
+            self.verdicts.findings.append(
+                "loop: it draws random numbers, as one that shuffles does; the reference trains "
+                "in the order of the data set"
+            )
+            message = "from the same weights, two runs of its loop differ"
+            raise Divergence("loop", "behaviour", message)
+
+    def _step(self, port: UserPort) -> dict[str, np.ndarray]:
+        return {"": port.step(*(array[:128] for array in self.batch))[0], **port.weights()}
+
+    def _differ(self, run: Callable[[UserPort], dict[str, np.ndarray]]) -> bool:
+        """Return whether two runs differ that start alike, but for the seed of random numbers."""
         runs = []
         for seed in (0, 1):
-            port = UserPort(self.process, usage, seed)
-            port.load_weights(directed_weights(usage.dtype, self.sizes)["biases"])
-            loss, _ = port.step(images, labels)
-            runs.append({"loss": loss, **port.weights()})
+            port = UserPort(self.process, self.usage, seed)
+            port.load_weights(directed_weights(port.dtype, self.sizes)["biases"])
+            runs.append(run(port))
         first, second = runs
         return not all(np.array_equal(first[k], second[k], equal_nan=True) for k in first)
 
-    def _data(self) -> None:
-        """Judge what `load_mnist` loads, each array in its own dtype."""
-        port = self.make_port()
-        of_port, takes_dtype = port.data()
+    def _load_data(self) -> None:
+        """Load what `load_mnist` loads, to be judged in its own dtype."""
+        of_port, takes_dtype = UserPort(self.process, self.usage).data()
         expected = {}
         for name, array in self.mnist.items():
             found = of_port[name]
@@ -236,26 +248,27 @@ class Examination:
             else:
                 expected[name] = _as_float32(array)
         self.loaded, self.of_port = expected, of_port
-        port.data = lambda: of_port  # type: ignore[method-assign, assignment, return-value]
-        judged = self.rungs(self.judge_, self.make_reference, lambda: port, *[np.zeros(300)] * 2)
-        judged["data"]()
 
     def _whole_training(self, epochs: int) -> None:
         if self.verdicts.by_rung["loop"] != "pass":
             self.usage = replace(self.usage, own_loop=False)
-        whole_training(self.judge_, self.make_reference(), self.make_port(), self.mnist, epochs)
+        whole_training(self.compare, self.make_reference(), self.make_port(), self.mnist, epochs)
 
     def explain(self, verdicts: Verdicts) -> None:
         """Print what explains the rungs that failed."""
         # No seed tells what a file draws, and a whole training takes too long to be tried again.
-        unasked = ("two runs", "initial weights", "ten epochs")
+        unasked = {"initial weights", *self.random}
         able = [r for r in PORT_LADDER if r not in unasked and verdicts.by_rung[r][:3] != "not"]
+        if self.usage.strange:
+            verdicts.findings.append(
+                "gradients and update: explained by: the optimizer holds none of the model's "
+                "weights: they never change, and their gradients add up"
+            )
+            able = able[: able.index("gradients")]
         if not set(verdicts.failed).isdisjoint(able):
-            verdicts.findings += map(str, self._search(able))
-            if not verdicts.findings:
-                verdicts.findings.append(
-                    "unexplained: it differs by less than any known mistake would make it"
-                )
+            found = [str(finding) for finding in self._search(able)]
+            least = "unexplained: it differs by less than any known mistake would make it"
+            verdicts.findings += found or [least]
         elif "ten epochs" in verdicts.failed:
             verdicts.findings.append(
                 "ten epochs: all rungs before it passed; no known mistake is like that"
@@ -264,19 +277,14 @@ class Examination:
             print(f"-> {finding}")
 
     def _search(self, able: list[str]) -> list[Finding]:
-        def make_port() -> Any:
-            port: Any = self.make_port()
-            port.data = lambda: self.of_port
-            return port
-
         return Search(
-            make_port,
+            self.make_port,
             self.mnist,
             self.usage.dtype,
             self.loaded,
             self.sizes,
             self.rungs,
-            self.judge_.unseen,
+            self.compare.unseen,
             self.usage.output == "logits",
         ).explain(able)
 

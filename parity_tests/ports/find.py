@@ -4,14 +4,16 @@ import ast
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import torch
-from torch import nn
 
 from parity_tests.ports import source
 from parity_tests.ports.main_program import prepare
 from parity_tests.ports.messages import UnusablePort
+from parity_tests.ports.model import Loose, is_model, tensors
 
 
 @dataclass
@@ -25,6 +27,7 @@ class Found:
         step: Trains on a batch; None if only a loop does.
         step_name: Its name, or that of the loop.
         loop: Trains on many batches; None if there is none.
+        built: Whether the model has to be built, since the file has made none.
         notes: What was chosen, in sentences.
     """
 
@@ -33,11 +36,16 @@ class Found:
     step: Callable | None = None
     step_name: str = ""
     loop: Callable | None = None
+    built: bool = False
     notes: list[str] = field(default_factory=list)
 
 
 def find(
-    tree: ast.Module, namespace: dict[str, Any], model: str | None, step: str | None, sizes: tuple[int, ...]
+    tree: ast.Module,
+    namespace: dict[str, Any],
+    model: str | None,
+    step: str | None,
+    sizes: tuple[int, ...],
 ) -> Found:
     """Return what a file holds.
 
@@ -59,8 +67,11 @@ def find(
     if instances:
         name, value = _trained(instances, namespace, model)
         found.models[name] = lambda: value
+    elif model is None and len(tensors(Loose(namespace))) > 1:
+        found.models["the tensors of the file"] = lambda: Loose(namespace)
     else:
         found.models = dict(_recipes(namespace, model, sizes))
+        found.built = True
         found.notes.append("no instance of the model was found: it is built here")
     if not found.models:
         candidates = [n for n, v in namespace.items() if inspect.isclass(v) or callable(v)]
@@ -84,7 +95,7 @@ def _find_step(found: Found, tree: ast.Module, wanted: str | None) -> None:
     loops = [n for n in steps if n in source.LOOPS or (n in defined and source.loops(defined[n]))]
     first = steps[0]
     found.step_name = first
-    if first not in loops or wanted and first not in source.LOOPS:
+    if first not in loops or (wanted and first not in source.LOOPS):
         found.step = callables[first]
     known = [n for n in source.LOOPS if callable(names.get(n)) and n != first]
     for name in [*known, *loops]:
@@ -103,45 +114,17 @@ def _function(name: str, names: Mapping[str, Any]) -> Callable | None:
     return None
 
 
-def tensors(model: Any) -> dict[str, torch.Tensor]:
-    """Return the weights of a model by name, asked for anew each time: a step may replace them."""
-    if isinstance(model, nn.Module):
-        named = model.named_parameters()
-        return {name.removeprefix("_orig_mod."): w for name, w in named}
-    held = getattr(model, "weights", None)
-    if held is None:
-        held = getattr(model, "parameters", None)
-    held = held() if callable(held) else held
-    if isinstance(held, dict):
-        return {str(name): w for name, w in held.items()}
-    if held is None and isinstance(model, list | tuple):
-        held = model
-    return {f"weights[{i}]": w for i, w in enumerate(held or ()) if isinstance(w, torch.Tensor)}
-
-
-def _is_model(value: Any) -> bool:
-    """Return whether a value is an instance that computes, and has weights."""
-    if inspect.isclass(value) or inspect.ismodule(value) or not callable(value):
-        return False
-    if isinstance(value, nn.Module):
-        return any(True for _ in value.parameters())
-    try:
-        return hasattr(type(value), "__call__") and bool(tensors(value))
-    except (AttributeError, TypeError):
-        return False
-
-
 def _instances(names: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
     """Return the models that a file has made, by name; those in lists and dicts as well."""
     if wanted is not None:
         value = names.get(wanted)
-        return {wanted: value} if _is_model(value) else {}
-    found = {name: value for name, value in names.items() if _is_model(value)}
+        return {wanted: value} if is_model(value) else {}
+    found = {name: value for name, value in names.items() if is_model(value)}
     for name, value in names.items():
         if name.startswith("__") or not isinstance(value, list | tuple | dict):
             continue
         items = value.items() if isinstance(value, dict) else enumerate(value)
-        found |= {f"{name}[{key!r}]": item for key, item in items if _is_model(item)}
+        found |= {f"{name}[{key!r}]": item for key, item in items if is_model(item)}
     return found
 
 
@@ -149,7 +132,9 @@ def _optimizers(names: Mapping[str, Any]) -> list[torch.optim.Optimizer]:
     return [value for value in names.values() if isinstance(value, torch.optim.Optimizer)]
 
 
-def _trained(instances: dict[str, Any], names: Mapping[str, Any], wanted: str | None) -> tuple[str, Any]:
+def _trained(
+    instances: dict[str, Any], names: Mapping[str, Any], wanted: str | None
+) -> tuple[str, Any]:
     """Return the model that is trained: the one whose weights an optimizer holds."""
     held = {
         id(weight)
@@ -166,7 +151,9 @@ def _trained(instances: dict[str, Any], names: Mapping[str, Any], wanted: str | 
         return "model", instances["model"]
     if len(distinct) > 1:
         listed = ", ".join(sorted(distinct.values()))
-        raise UnusablePort(f"it has several models: {listed}; name the one that is trained with --model")
+        raise UnusablePort(
+            f"it has several models: {listed}; name the one that is trained with --model"
+        )
     (name,) = distinct.values()
     return name, instances[name]
 
@@ -179,41 +166,41 @@ def _recipes(
     if wanted is None and inspect.isclass(dense) and inspect.isclass(sequential):
         yield from _of_the_book(names, dense, sequential, sizes)
         return
-    classes = [
+    classes: list[tuple[str, Callable]] = [
         (name, value)
         for name, value in names.items()
-        if inspect.isclass(value) and issubclass(value, nn.Module) and _is_theirs(value, names)
+        if inspect.isclass(value) and _is_theirs(value)
     ]
-    makers = [
+    makers: list[tuple[str, Callable]] = [
         (name, value)
         for name, value in names.items()
         if inspect.isfunction(value) and name.endswith(("model", "net", "network", "mlp"))
     ]
-    built = {}
+    built: dict[str, Callable] = {}
     for name, make in [*classes, *makers]:
-        required = [
-            p for p in inspect.signature(make).parameters.values()
-            if p.default is p.empty and p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)
-        ]  # fmt: skip
-        if (wanted in (None, name)) and not required and _is_model(_made(make)):
-            built[name] = make
+        if wanted in (None, name) and (way := _way(make, sizes)) is not None:
+            built[name] = way
     # A class that another uses is a part of it.
-    names_used = {name: _uses(make) for name, make in built.items()}
+    names_used = {name: _uses(names[name]) for name in built}
     parts = {other for used in names_used.values() for other in used}
     for name, make in built.items():
         if name not in parts or len(built) == 1:
             yield f"{name}()", make
 
 
-def _is_theirs(kind: type, names: Mapping[str, Any]) -> bool:
-    return kind.__module__ == names.get("__name__")
+def _is_theirs(kind: type) -> bool:
+    return not kind.__module__.startswith(("torch", "numpy", "builtins", "collections"))
 
 
-def _made(make: Callable) -> Any:
-    try:
-        return make()
-    except Exception:  # noqa: BLE001 (whatever theirs raises, it cannot be built)
-        return None
+def _way(make: Callable, sizes: tuple[int, ...]) -> Callable[[], Any] | None:
+    """Return how to make a model without arguments, or with the sizes of its layers."""
+    for arguments in ((), sizes, (list(sizes),)):
+        try:
+            if is_model(make(*arguments)):
+                return partial(make, *arguments)
+        except Exception:  # noqa: BLE001, S112 (whatever theirs raises, it cannot be built so)
+            continue
+    return None
 
 
 def _uses(make: Any) -> set[str]:
@@ -235,15 +222,19 @@ def _of_the_book(
     def between(layer: Callable[[Any], Any]) -> Callable[[], Any]:
         def make() -> Any:
             layers = []
-            for index, shape in enumerate(zip(sizes[:-1], sizes[1:], strict=True)):
+            for index, shape in enumerate(pairwise(sizes)):
                 function = torch.relu if index < len(sizes) - 2 else softmax
                 layers += [dense(*shape), layer(function)]
             return sequential(layers)
 
         return make
 
-    yield "NaiveSequential of NaiveDense, with functions as activations", of_layers(torch.relu, softmax)
+    yield (
+        "NaiveSequential of NaiveDense, with functions as activations",
+        of_layers(torch.relu, softmax),
+    )
     yield "NaiveSequential of NaiveDense, with names of activations", of_layers("relu", "softmax")
+    yield "NaiveSequential of NaiveDense and functions", between(lambda function: function)
     for name, value in names.items():
-        if inspect.isclass(value) and _is_theirs(value, names) and value not in (dense, sequential):
+        if inspect.isclass(value) and _is_theirs(value) and value not in (dense, sequential):
             yield f"NaiveSequential of NaiveDense and {name}", between(value)

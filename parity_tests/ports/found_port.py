@@ -8,9 +8,10 @@ import numpy as np
 import torch
 
 from parity_tests.ports.arguments import OF_NAME, call, fill, roles
-from parity_tests.ports.find import Found, tensors
+from parity_tests.ports.find import Found
 from parity_tests.ports.forms import FORMS
 from parity_tests.ports.messages import NotObservable
+from parity_tests.ports.model import Loose, outputs, tensors
 from parity_tests.ports.watch import Watch, held_gradient
 
 BATCH = ("model", "images", "labels")
@@ -32,6 +33,7 @@ class FoundPort:
     def __init__(self, found: Found, watch: Watch, model: Any, dtype: str, device: str) -> None:
         self.found, self.watch, self.model = found, watch, model
         self.dtype, self.device = getattr(torch, dtype), device
+        self.made: torch.optim.Optimizer | None = None
         self.first = {name: _to_numpy(w) for name, w in tensors(model).items()}
         if isinstance(model, torch.nn.Module):
             model.to(device, self.dtype)  # its buffers as well
@@ -42,8 +44,11 @@ class FoundPort:
         """Return the shapes of the weights by name, and how the model is made."""
         layers = getattr(self.model, "layers", ())
         of_book = isinstance(self.model, self.found.names.get("NaiveSequential", ()))
-        named = getattr(self.model, "named_modules", dict)() or ()
+        module = isinstance(self.model, torch.nn.Module)
+        named = self.model.named_modules() if module else ()
+        takes = roles(self.found.step or self.found.loop or (lambda: None)).values()
         return {
+            "makes optimizer": "optimizer" not in takes or "optimizer" in self._given(),
             "shapes": {name: list(w.shape) for name, w in self.first.items()},
             "linear": [  # which stores a kernel as (outputs, inputs)
                 ".".join(filter(None, [name.removeprefix("_orig_mod"), "weight"])).removeprefix(".")
@@ -78,9 +83,7 @@ class FoundPort:
         """Return what the model makes of images."""
         images = self._batch({**arrays, "labels": np.zeros(len(arrays["images"]), int)}, form)[0]
         with torch.no_grad():
-            outputs = self.model(images)
-        outputs = outputs[0] if isinstance(outputs, tuple) else outputs
-        return {}, {"outputs": _to_numpy(outputs)}
+            return {}, {"outputs": _to_numpy(outputs(self.model, images))}
 
     def layer_output(self, arrays: dict, index: int) -> tuple[dict, dict]:
         """Return what one of the layers makes of its inputs."""
@@ -95,7 +98,7 @@ class FoundPort:
         found = {name: _to_numpy(g) for name, g in self._gradients(before).items()}
         if (loss := self._loss(returned)) is not None:
             found[""] = loss
-        return {}, found
+        return {"strange": bool(self.watch.strange and not self.watch.updates)}, found
 
     def _train(self, images: Any, labels: Any) -> Any:
         if self.found.step is None:
@@ -106,7 +109,9 @@ class FoundPort:
     def _given(self) -> dict[str, Any]:
         """Return what there is for arguments other than data, by role."""
         names = self.found.names
-        given = {"model": self.model, "weights": list(tensors(self.model).values())}
+        loose = isinstance(self.model, Loose)
+        weights = self.model.weights if loose else list(tensors(self.model).values())
+        given = {"model": weights if loose else self.model, "weights": weights}
         given["device"] = torch.device(self.device)
         kinds = {"optimizer": torch.optim.Optimizer, "criterion": torch.nn.modules.loss._Loss}
         for role, kind in kinds.items():
@@ -114,6 +119,10 @@ class FoundPort:
             named = [v for name, v in names.items() if OF_NAME.get(name) == role and callable(v)]
             if len(values) == 1 or named:
                 given[role] = next(iter(values.values()), *named[:1])
+        if "optimizer" not in given:  # theirs is made by who calls the step
+            weights = list(tensors(self.model).values())
+            self.made = self.made or torch.optim.SGD(weights, lr=1e-3)
+            given["optimizer"] = self.made
         return given
 
     def _gradients(self, before: list) -> dict[str, Any]:
@@ -201,6 +210,8 @@ class FoundPort:
 
     def _run_steps(self, images: Any, labels: Any, epochs: int, batch_size: int) -> None:
         step = self.found.names.get(self.found.step_name, self.found.step)
+        if self.found.step is None or step is None:
+            raise NotObservable(f"{self.found.step_name} takes no batches one by one")
         for _ in range(epochs):
             for start in range(0, len(images), batch_size):
                 batch = slice(start, start + batch_size)

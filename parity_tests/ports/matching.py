@@ -87,7 +87,7 @@ def matchings(shapes: Mapping[str, Sequence[int]], linear: Sequence[str]) -> lis
     ]
     if not chains or len(biases) != len(kernels):
         raise UnusablePort(
-            f"its weights are {listed}: expected a kernel and a bias for each of one or more "
+            f"the weights are {listed}: expected a kernel and a bias for each of one or more "
             f"dense layers, from {PIXELS} pixels to {CLASSES} classes"
         )
     return [_matching(chain, pairing, weights) for chain, pairing in islice(chains, TRIED)]

@@ -1,6 +1,7 @@
 """The ladder for a user's port: what is asked of a file that shows less than an implementation."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -23,6 +24,22 @@ PORT_LADDER = (
     "loop",
 )
 """The rungs that `port_rungs` returns."""
+
+
+@dataclass
+class PortJudge(Judge):
+    """A judge of a port that does not show everything.
+
+    Attributes:
+        unseen: Quantities that are not compared.
+    """
+
+    unseen: frozenset[str] = frozenset()
+
+    def __call__(self, rung: str, quantity: str, tensor: str, **options: Any) -> None:
+        """Compare what is judged with the truth, if the port shows it."""
+        if quantity not in self.unseen:
+            super().__call__(rung, quantity, tensor, **options)
 
 
 def port_rungs(

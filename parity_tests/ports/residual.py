@@ -23,6 +23,7 @@ class Residual(Judge):
 
     Attributes:
         dtype: Of the port's numbers, but for those of the rung "data".
+        unseen: Quantities that the port does not show, and that are not compared.
         passed: How many comparisons left no more than rounding, before the first that did.
         whole: Whether to go on where a tensor differs by more than rounding.
         residual: The largest difference over the largest number of a tensor, up to the first
@@ -35,6 +36,7 @@ class Residual(Judge):
 
     dtype: str = "float64"
     whole: bool = False
+    unseen: frozenset[str] = frozenset()
     residual: float = 0.0
     passed: int = 0
     place: str = ""

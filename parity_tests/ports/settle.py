@@ -5,10 +5,9 @@ can compute in float64. The first way that gives the reference's numbers is take
 the port is wrong, and the first way is taken that gives any.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -45,6 +44,11 @@ def settle(
         try:
             model, usage = _settle_model(process, Usage(kind, None, folder=folder), *batch)  # type: ignore[arg-type]
             usage = _settle_step(process, usage, *batch)
+            if usage.strange and process.held["built"]:
+                raise UnusablePort(
+                    f"{process.path}: its optimizer holds the weights of a model that was not "
+                    "found: keep the model in a variable of the file"
+                )
         except ProcessEnded:
             raise
         except PortError as error:
@@ -74,6 +78,8 @@ def _said(process: Process, model: str, usage: Usage) -> Iterator[str]:
     )
     if usage.output != "probabilities":
         yield f"the model returns {usage.output}: its softmax is missing, or belongs to the loss"
+    if not usage.makes_optimizer:
+        yield "the file makes no optimizer: SGD with a learning rate of 0.001 is made here"
     if not usage.sees_gradients:
         yield "its gradients are not seen: they are taken from (before - after) / 0.001"
 
@@ -92,9 +98,15 @@ def _settle_model(
         except PortError as error:
             problem = problem or error
             continue
-        for matching in matchings(described["shapes"], described["linear"]):
+        try:
+            ways = matchings(described["shapes"], described["linear"])
+        except UnusablePort as error:
+            problem = problem or UnusablePort(f"{process.path}: {error}")
+            continue
+        for matching in ways:
+            kept = replace(usage, makes_optimizer=described["makes optimizer"])
             layers = described["layers"] if described["layers"] == len(matching.sizes) - 1 else 0
-            tried = replace(usage, matching=matching, layers=layers)
+            tried = replace(kept, matching=matching, layers=layers)
             first = first or (model, tried)
             oracle = Oracle(usage.dtype)
             oracle.load_weights(directed_weights(usage.dtype, matching.sizes)["biases"])
@@ -153,14 +165,15 @@ def _settle_step(process: Process, usage: Usage, images: np.ndarray, labels: np.
         port = UserPort(process, tried)
         port.load_weights(oracle.weights())
         try:
-            _, found = port._ask("step", {"images": images, "labels": labels}, form=form)
+            said, found = port.take_step(images, labels)
         except ProcessEnded:
             raise
         except PortError as error:
             problem = problem or error
             continue
         names = {w.name for w in tried.matching.weights.values()}
-        tried = replace(tried, sees_loss="" in found, sees_gradients=names <= found.keys())
+        seen = names <= found.keys()
+        tried = replace(tried, sees_loss="" in found, sees_gradients=seen, strange=said["strange"])
         first = first or tried
         if "" in found:
             near = abs(found[""] - right) < NEAR * abs(right)
@@ -188,7 +201,7 @@ def _computes_in_float32(
     port = UserPort(process, usage)
     port.load_weights(directed_weights(usage.dtype, usage.matching.sizes)["biases"])
     try:
-        _, found = port._ask("step", {"images": images, "labels": labels}, form=usage.step_form)
+        _, found = port.take_step(images, labels)
     except NotObservable:
         return False
     return any(

@@ -23,7 +23,15 @@ STEPS = (
 )
 """Names of a function that trains on one batch, the usual ones first."""
 
-LOOPS = ("fit", "train", "train_loop", "training_loop", "train_model", "train_one_epoch", "train_epoch")
+LOOPS = (
+    "fit",
+    "train",
+    "train_loop",
+    "training_loop",
+    "train_model",
+    "train_one_epoch",
+    "train_epoch",
+)
 """Names of a function that trains on many batches."""
 
 

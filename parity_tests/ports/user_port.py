@@ -25,8 +25,8 @@ from parity_tests.ports.messages import (
 )
 from parity_tests.ports.worker import serve
 
-WORDS = {"run": "being run", "begin": "being run", "loop": "its loop", "outputs": "its model"}
-WORDS |= {"step": "its training step", "data": "load_mnist"}
+WHERE = {"run": "when it was run", "outputs": "in its model", "step": "in its training step"}
+WHERE |= {"loop": "in its loop", "data": "in load_mnist", "layer_output": "in a layer"}
 
 
 class Process:
@@ -95,27 +95,29 @@ class Process:
             ProcessEnded: If the process has ended, or did not answer in time.
             NotObservable: If what was asked for cannot be seen.
         """
-        what = WORDS.get(method, method.replace("_", " "))
+        where = WHERE.get(method, "where its weights are set")
         limit = self.limit * options.get("epochs", 1)
         try:
             self._connection.send_bytes(encode({"method": method, **options}, arrays or {}))
             if not self._connection.poll(limit):
                 self.close()
                 raise ProcessEnded(
-                    f"{self.path} did not come back from {what} within {limit:g} s: "
-                    "does it loop for ever, or train for long? --limit allows more"
+                    f"{self.path} took more than {limit:g} s {where}: does it loop for ever, or "
+                    "train for long? --limit allows more"
                 )
             answer, found = decode(self._connection.recv_bytes())
         except (EOFError, OSError) as error:
             self._process.join(5)
             status = self._process.exitcode
             raise ProcessEnded(
-                f"{self.path} ended its process in {what}, with exit status {status}"
+                f"{self.path} ended its process {where}, with exit status {status}"
             ) from error
         if "unseen" in answer:
             raise NotObservable(answer["unseen"])
+        if "unusable" in answer:
+            raise UnusablePort(f"{self.path}: {answer['unusable']}")
         if "error" in answer:
-            raise PortError(f"{self.path} cannot be used, in {what}: {answer['error']}")
+            raise PortError(f"{self.path} raised an error {where}: {answer['error']}")
         return answer, found
 
     def begin(self, seed: int, dropout: bool) -> int:
@@ -138,6 +140,8 @@ class Usage:
         layers: How many layers it has that can be asked one by one.
         sees_loss: Whether its loss can be seen.
         sees_gradients: Whether its gradients can be seen.
+        strange: Whether its optimizer holds none of its weights.
+        makes_optimizer: Whether the file makes the optimizer that its step takes.
         dropout: Whether it drops out; False if that was switched off.
         folder: Holds MNIST in MNIST/raw.
         own_loop: Whether its own loop is used, not one that takes a step after the other.
@@ -151,6 +155,8 @@ class Usage:
     layers: int = 0
     sees_loss: bool = True
     sees_gradients: bool = True
+    strange: bool = False
+    makes_optimizer: bool = True
     dropout: bool = True
     folder: Path = Path("data")
     own_loop: bool = True
@@ -229,14 +235,21 @@ class UserPort:
         Gradients that cannot be seen are taken from what the step does to the weights, given
         that the learning rate is right. A loss that cannot be seen is NaN.
         """
-        batch = {"images": images, "labels": labels}
         before = {} if self.usage.sees_gradients else self.weights()
-        _, found = self._ask("step", batch, form=self.usage.step_form)
+        found = self.take_step(images, labels)[1]
         loss = found.pop("", np.full((), np.nan, self.dtype))
         if self.usage.sees_gradients:
             return loss, self.usage.matching.from_port(found)
         after = self.weights()
         return loss, {name: (w - after[name]) / 1e-3 for name, w in before.items()}
+
+    def take_step(
+        self, images: np.ndarray, labels: np.ndarray
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Take a step; return what is said of it, and what was seen, by the port's own names."""
+        batch = {"images": images, "labels": labels}
+        said, found = self._ask("step", batch, form=self.usage.step_form)
+        return said, found
 
     def fit(
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int

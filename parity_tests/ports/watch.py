@@ -21,15 +21,16 @@ class Watch:
         weights: Those whose gradients are wanted.
         gradients: The latest gradient of each weight, by its place among the weights.
         losses: What was differentiated, if it was one number, in the order of the calls.
-        updates: How often an optimizer has made a step.
+        updates: How often an optimizer has made a step with one of the weights.
+        strange: How often one has made a step with none of them.
         drops_out: Whether dropout drops anything.
     """
 
     def __init__(self) -> None:
         self.start([])
         self.drops_out = True
-        for owner in (torch, torch.nn.functional):
-            owner.dropout = self._dropout(owner.dropout)
+        for owner in (vars(torch), vars(torch.nn.functional)):
+            owner["dropout"] = self._dropout(owner["dropout"])
         autograd = torch.autograd
         self._backward, self._grad = autograd.backward, autograd.grad
         # Before the file is run, so that it takes these, by whatever name.
@@ -42,7 +43,7 @@ class Watch:
         self.weights = list(weights)
         self.gradients: dict[int, torch.Tensor] = {}
         self.losses: list[torch.Tensor] = []
-        self.updates = 0
+        self.updates = self.strange = 0
 
     def see(self, weight: Any, gradient: Any) -> None:
         """Keep a gradient, if it is that of one of the weights."""
@@ -71,10 +72,14 @@ class Watch:
         return gradients
 
     def _see_optimizer(self, optimizer: torch.optim.Optimizer, *arguments: Any) -> None:
-        self.updates += 1
-        for group in optimizer.param_groups:
-            for weight in group["params"]:
-                self.see(weight, weight.grad)
+        held = [weight for group in optimizer.param_groups for weight in group["params"]]
+        known = {id(weight) for weight in self.weights}
+        for weight in held:
+            self.see(weight, weight.grad)
+        if known.isdisjoint(map(id, held)):
+            self.strange += 1
+        else:
+            self.updates += 1
 
     def _dropout(self, dropout: Callable) -> Callable:
         @functools.wraps(dropout)

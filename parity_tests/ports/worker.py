@@ -50,6 +50,8 @@ def serve(
             message = encode(answer, found)
         except NotObservable as error:
             message = encode({"unseen": str(error)}, {})
+        except UnusablePort as error:
+            message = encode({"unusable": str(error)}, {})
         except BaseException as error:  # noqa: BLE001 (whatever their file raises is the answer)
             message = encode({"error": _describe(error, path)}, {})
         connection.send_bytes(message)
@@ -61,7 +63,7 @@ def _describe(error: BaseException, path: str) -> str:
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
         text = f"it exits with status {error.code}"
-    elif not isinstance(error, UnusablePort):
+    else:
         text = f"{type(error).__name__}: {text}"
     return text + (f" (line {line})" if line else "")
 
@@ -132,6 +134,7 @@ class Worker:
             "models": list(self.found.models),
             "step": self.found.step_name,
             "notes": self.found.notes,
+            "built": self.found.built,
             "names": [name for name in NAMES if callable(self.found.names.get(name))],
         }, {}
 

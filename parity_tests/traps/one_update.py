@@ -85,6 +85,34 @@ def sgd(rate: float, decay: float, momentum: float) -> tuple[Plant, type[Oracle]
     return instead(UPDATE, replace), OtherConstants
 
 
+def schedule(rates: Sequence[float]) -> tuple[Plant, type[Oracle]]:
+    """Return plant and oracle of SGD with a learning rate of its own in each step.
+
+    Beyond those given, rates go on in the ratio of the last two.
+    """
+
+    def rate_of(step: int) -> float:
+        beyond = max(0, step - len(rates) + 1)
+        return rates[step - beyond] * (rates[-1] / rates[-2]) ** beyond
+
+    class OfSchedule(Update):
+        def direction(self, name: str, g: np.ndarray, w: np.ndarray) -> np.ndarray:
+            step = self.__dict__.setdefault("steps", {})
+            step[name] = step.get(name, -1) + 1
+            return rate_of(step[name]) / 1e-3 * super().direction(name, g, w)
+
+    def replace(right: Callable) -> Callable:
+        steps: dict[torch.Tensor, int] = {}
+
+        def rule(gradients: Sequence, weights: Sequence, learning_rate: float = 1e-3) -> None:
+            step = steps[weights[0]] = steps.get(weights[0], -1) + 1
+            right(gradients, weights, rate_of(step))
+
+        return rule
+
+    return instead(UPDATE, replace), OfSchedule
+
+
 class Adam(Update):
     def direction(self, name: str, g: np.ndarray, w: np.ndarray) -> np.ndarray:
         t, m, v = self.__dict__.setdefault("moments", {}).get(name, (0, 0, 0))
@@ -209,6 +237,13 @@ TRAPS = [
         "any other constant: it is estimated from the updates",
         "one update",
         *sgd(0.003, 0.0, 0.0),
+    ),
+    Trap(
+        "rate decayed each step",
+        "the learning rate falls by a tenth after each step",
+        "scheduler.step() after each batch: the rates are estimated from the updates",
+        "one update",
+        *schedule([1e-3, 9e-4]),
     ),
     Trap(
         "weights never updated",
