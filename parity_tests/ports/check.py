@@ -76,7 +76,7 @@ def check(
         json_file.write_text(json.dumps(found, indent=1) + "\n")
     if verdicts.failed:
         raise Failed(conclusion)
-    if verdicts.judged.isdisjoint({"loss", "gradients", "update"}):
+    if not verdicts.usable:
         raise UnusablePort(conclusion)
     print(conclusion)
 

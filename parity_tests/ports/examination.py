@@ -16,7 +16,7 @@ from parity_tests.ladder.compare import Divergence
 from parity_tests.ladder.directed_inputs import directed_weights
 from parity_tests.ladder.training import whole_training
 from parity_tests.ports.diagnosis import Finding, Search
-from parity_tests.ports.messages import PortError, UnusablePort
+from parity_tests.ports.messages import NotObservable, PortError, UnusablePort
 from parity_tests.ports.port_rungs import PORT_LADDER, PortJudge, port_rungs
 from parity_tests.ports.recording import Recording
 from parity_tests.ports.user_port import Process, Usage, UserPort
@@ -44,11 +44,13 @@ class Verdicts:
         by_rung: "pass", "FAIL ..." or "not judged: ...", in the order of the ladder.
         findings: What explains the rungs that failed, in sentences.
         unseen: Aspects that cannot be seen on a rung that was judged.
+        errors: What the port raised where it should have answered.
     """
 
     by_rung: dict[str, str] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     unseen: set[str] = field(default_factory=set)
+    errors: list[str] = field(default_factory=list)
 
     def add(self, rung: str, verdict: str) -> None:
         """Keep a verdict, and print it."""
@@ -69,15 +71,22 @@ class Verdicts:
             if not self.by_rung[rung].startswith("not") and aspect not in self.unseen
         }
 
+    @property
+    def usable(self) -> bool:
+        """Whether the port answered, and showed a loss, gradients or updates."""
+        return not self.errors and not self.judged.isdisjoint({"loss", "gradients", "update"})
+
     def conclusion(self, port: str) -> str:
         """Return the sentence that sums up what was judged and what was not."""
         judged = [aspect for aspect in ASPECTS if aspect in self.judged]
         rest = [f"{a} ({self._why(a)})" for a in ASPECTS if a not in self.judged]
         if self.failed:
             return f"{port} is not the same training as the reference: see {', '.join(self.failed)}"
+        if self.errors:
+            return f"{port} could not be judged: {self.errors[0]}"
         if not rest:
             return f"{port} is the same training as the reference"
-        if self.judged.isdisjoint({"loss", "gradients", "update"}):
+        if not self.usable:
             return f"{port} could not be judged: {'; '.join(rest)}"
         return (
             f"{port} agrees in what was judged: {', '.join(judged)}; not judged: {', '.join(rest)}"
@@ -128,7 +137,11 @@ class Examination:
         self.batch = self.mnist["training images"][:300], self.mnist["training labels"][:300]
         self.loaded, self.of_port = self.mnist, self.mnist
         unseen = set() if usage.sees_loss else {"loss"}
-        self.compare = PortJudge(unseen=frozenset(unseen))
+        sizes: dict[str, float] = {}
+        if not usage.sees_gradients:
+            for weights in directed_weights(kind, self.sizes).values():
+                sizes |= {k: max(sizes.get(k, 0.0), np.abs(w).max()) for k, w in weights.items()}
+        self.compare = PortJudge(unseen=frozenset(unseen), sizes=sizes)
         self.verdicts = Verdicts(unseen=unseen)
         self.rungs = partial(port_rungs, layers=usage.layers)
         self.random: set[str] = set()
@@ -171,7 +184,10 @@ class Examination:
                 judge()
         except Divergence as divergence:
             return f"FAIL {divergence}"
+        except NotObservable as reason:
+            return f"not judged: {reason}"
         except PortError as error:
+            self.verdicts.errors.append(str(error))
             return f"not judged: {error}"
         return "pass"
 

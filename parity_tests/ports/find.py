@@ -216,7 +216,7 @@ def _of_the_book(
 
     def of_layers(relu: Any, last: Any) -> Callable[[], Any]:
         activations = [relu] * (len(sizes) - 2) + [last]
-        shapes = zip(sizes[:-1], sizes[1:], activations, strict=True)
+        shapes = list(zip(sizes[:-1], sizes[1:], activations, strict=True))
         return lambda: sequential([dense(*shape, activation) for *shape, activation in shapes])
 
     def between(layer: Callable[[Any], Any]) -> Callable[[], Any]:

@@ -1,5 +1,6 @@
 """What a file holds, as functions of arrays: its model, its step, its loop, its data."""
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 from unittest import mock
@@ -39,6 +40,9 @@ class FoundPort:
             model.to(device, self.dtype)  # its buffers as well
         for tensor in tensors(model).values():
             tensor.data = tensor.data.to(device, self.dtype)
+        takes = roles(found.step or found.loop or (lambda: None)).values()
+        if "optimizer" in takes and "optimizer" not in self._given():
+            self.made = torch.optim.SGD(list(tensors(model).values()), lr=1e-3)
 
     def describe(self) -> dict[str, Any]:
         """Return the shapes of the weights by name, and how the model is made."""
@@ -46,9 +50,8 @@ class FoundPort:
         of_book = isinstance(self.model, self.found.names.get("NaiveSequential", ()))
         module = isinstance(self.model, torch.nn.Module)
         named = self.model.named_modules() if module else ()
-        takes = roles(self.found.step or self.found.loop or (lambda: None)).values()
         return {
-            "makes optimizer": "optimizer" not in takes or "optimizer" in self._given(),
+            "makes optimizer": self.made is None,
             "shapes": {name: list(w.shape) for name, w in self.first.items()},
             "linear": [  # which stores a kernel as (outputs, inputs)
                 ".".join(filter(None, [name.removeprefix("_orig_mod"), "weight"])).removeprefix(".")
@@ -116,12 +119,11 @@ class FoundPort:
         kinds = {"optimizer": torch.optim.Optimizer, "criterion": torch.nn.modules.loss._Loss}
         for role, kind in kinds.items():
             values = {id(v): v for v in names.values() if isinstance(v, kind)}
-            named = [v for name, v in names.items() if OF_NAME.get(name) == role and callable(v)]
-            if len(values) == 1 or named:
-                given[role] = next(iter(values.values()), *named[:1])
-        if "optimizer" not in given:  # theirs is made by who calls the step
-            weights = list(tensors(self.model).values())
-            self.made = self.made or torch.optim.SGD(weights, lr=1e-3)
+            named = [v for name, v in names.items() if OF_NAME.get(name) == role]
+            chosen = [v for v in named if inspect.isfunction(v) or isinstance(v, kind)]
+            if chosen or len(values) == 1:
+                given[role] = [*chosen, *values.values()][0]
+        if self.made is not None:
             given["optimizer"] = self.made
         return given
 

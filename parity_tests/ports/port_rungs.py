@@ -1,7 +1,7 @@
 """The ladder for a user's port: what is asked of a file that shows less than an implementation."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,17 @@ class PortJudge(Judge):
 
     Attributes:
         unseen: Quantities that are not compared.
+        sizes: Of the weights, by name, if gradients are taken from what becomes of these: the
+            rounding of a weight, over the learning rate, is then that of its gradient.
     """
 
     unseen: frozenset[str] = frozenset()
+    sizes: Mapping[str, float] = field(default_factory=dict)
 
     def __call__(self, rung: str, quantity: str, tensor: str, **options: Any) -> None:
         """Compare what is judged with the truth, if the port shows it."""
+        if quantity == "gradient":
+            options["scale"] = max(options.get("scale", 0.0), self.sizes.get(tensor, 0.0))
         if quantity not in self.unseen:
             super().__call__(rung, quantity, tensor, **options)
 

@@ -59,9 +59,9 @@ class Process:
         self.path = path
         self.limit = limit
         self.sessions = 0
-        # Each file's process is forked from a server that has imported torch, and nothing else.
+        # Each file's process is forked from a server that has imported torch with its optimizers.
         context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["torch"])
+        context.set_forkserver_preload(["torch", "torch._dynamo"])
         # It must not import what lies in the current folder, such as somebody's random.py.
         with mock.patch.dict(os.environ, PYTHONSAFEPATH="1"):
             forkserver.ensure_running()

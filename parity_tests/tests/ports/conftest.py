@@ -10,12 +10,12 @@ from parity_tests.ports.recording import record
 
 @pytest.fixture(scope="session")
 def recording(data, tmp_path_factory):
-    """A recording of the reference in each dtype, without whole epochs."""
+    """A recording of the reference, in a dtype and of hidden layers, without whole epochs."""
 
     @functools.cache
-    def recording(dtype):
+    def recording(dtype, hidden=(32,)):
         folder = tmp_path_factory.mktemp(dtype)
-        record(folder, data=data, dtype=dtype, epochs=0)
+        record(folder, data=data, dtype=dtype, hidden=hidden, epochs=0)
         return folder
 
     return recording
@@ -25,11 +25,23 @@ def recording(data, tmp_path_factory):
 def check(data, tmp_path, status_of, capfd, recording):
     """Write a port to a file and check it; return exit status, output and errors."""
 
-    def check(source, *options, dtype="float64", epochs=0):
-        path = tmp_path / "port.py"
-        path.write_text(source)
+    def check(
+        source,
+        *options,
+        dtype="float64",
+        hidden=(32,),
+        epochs=0,
+        name="port.py",
+        beside_tensorflow=False,
+    ):
+        path = tmp_path / name
+        path.write_bytes(source if isinstance(source, bytes) else source.encode())
         # A recording answers as the reference does, and faster; it has no whole epochs.
-        of_reference = ("--dtype", dtype) if epochs else ("--recording", recording(dtype))
+        of_reference = (
+            ("--dtype", dtype)
+            if epochs or beside_tensorflow
+            else ("--recording", recording(dtype, hidden))
+        )
         options = "--data", data, "--epochs", epochs, *of_reference, *options
         status = status_of(main, "check", path, *options)
         return status, *capfd.readouterr()

@@ -56,8 +56,8 @@ from torch import nn
 class Net(nn.Module):
     def __init__(self):
         super().__init__()
-        self.hidden = nn.Linear(784, 512)
-        self.out = nn.Linear(512, 10)
+        self.hidden = nn.Linear(784, 32)
+        self.out = nn.Linear(32, 10)
 
     def forward(self, x):
         return self.out(torch.relu(self.hidden(x)))

@@ -22,7 +22,7 @@ def test_a_recording_stands_in_for_tensorflow(check, recording, request):
         recording(dtype)
     request.getfixturevalue("no_tensorflow")
     status, out, err = check(BOOK, "--recording", recording("float32"))
-    assert (status, out.count("pass\n")) == (0, 5), err
+    assert (status, out.count("pass\n")) == (0, 6), err
     wrong = BOOK.replace("g * 1e-3", "g * 1e-2")
     status, out, _ = check(wrong, "--recording", recording("float32"))
     assert status == 1
@@ -34,16 +34,16 @@ def test_a_recording_of_a_whole_epoch_stands_in_for_tensorflow(check, data, tmp_
     record(tmp_path / "recording", data=data, dtype="float32", epochs=1)
     request.getfixturevalue("no_tensorflow")
     status, out, err = check(BOOK, "--recording", tmp_path / "recording", epochs=1)
-    assert (status, out.count("pass\n")) == (0, 6), err
+    assert (status, out.count("pass\n")) == (0, 7), err
 
 
 @pytest.mark.parametrize(
     ("name", "change", "message"),
     [
-        ("recording.json", lambda b: b.replace(b'"format": 2', b'"format": 1'), "is of format 1"),
+        ("recording.json", lambda b: b.replace(b'"format": 3', b'"format": 2'), "is of format 2"),
         ("recording.json", lambda b: b[:100], "is not the index of a recording"),
         ("recording.json", lambda b: b"\xff" + b, "is not the index of a recording"),
-        ("recording.json", lambda b: b'{"format": 2}', "is not the index of a recording"),
+        ("recording.json", lambda b: b'{"format": 3}', "is not the index of a recording"),
         ("answers.safetensors", lambda b: b[:-1], "is truncated or altered"),
         ("answers.safetensors", lambda b: b[:-1] + bytes([b[-1] ^ 1]), "is truncated or altered"),
         ("answers.safetensors", None, "is missing"),
