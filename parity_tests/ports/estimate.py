@@ -33,7 +33,9 @@ def estimated(port: Any, images: np.ndarray, labels: np.ndarray) -> list[Trap]:
         ]
         for of_steps in zip(*((w, g, _moved(w, after)) for w, g, after in steps), strict=True)
     )
-    if not np.isfinite([*gradients, *moved]).all() or not all(m.any() for m in moved):
+    if not np.isfinite([*gradients, *moved]).all() or not all(
+        a.any() for a in (*moved, *gradients)
+    ):
         return []
     constants = _constants(weights, gradients, moved, DIGITS[port.dtype])
     rates = [

@@ -91,7 +91,8 @@ def _find_step(found: Found, tree: ast.Module, wanted: str | None) -> None:
     callables = {name: _function(name, names) for name in order}
     steps = [name for name in order if callables[name]]
     if not steps:
-        raise UnusablePort(f"its training step {order[0]} cannot be called: name one with --step")
+        near = source.nearest(order[0], [n for n, v in names.items() if inspect.isfunction(v)])
+        raise UnusablePort(f"it has no function {order[0]}{near}: name another with --step")
     loops = [n for n in steps if n in source.LOOPS or (n in defined and source.loops(defined[n]))]
     first = steps[0]
     found.step_name = first

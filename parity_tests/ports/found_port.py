@@ -1,5 +1,6 @@
 """What a file holds, as functions of arrays: its model, its step, its loop, its data."""
 
+import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
@@ -162,6 +163,7 @@ class FoundPort:
         self.watch.start(list(tensors(self.model).values()))
         right = self.found.step
 
+        @functools.wraps(right or call)
         def step(*arguments: Any, **options: Any) -> Any:
             assert right is not None
             returned = right(*arguments, **options)

@@ -183,7 +183,7 @@ def updates(
 
 def steps_of(port: Any, images: np.ndarray, labels: np.ndarray) -> Any:
     """Yield, of each of three steps, its name, the weights before it, gradients, weights after."""
-    port.load_weights(directed_weights(port.dtype, port.sizes)["biases"])
+    port.load_weights(initial_weights(0, port.sizes, port.dtype))
     for step in ("first step", "second step", "third step"):
         before = port.weights()
         _, gradients = port.step(images, labels)

@@ -46,6 +46,8 @@ def instead(path: str, wrong: Callable[[Any], Any]) -> Plant:
     """
 
     def plant() -> AbstractContextManager:
+        # It must not be imported for the first time while something in another module is wrong.
+        import_module("torch_port.first_example")
         owner, name = path.rsplit(".", 1)
         parent = _resolve(owner)
         return mock.patch.object(parent, name, wrong(getattr(parent, name)))

@@ -51,7 +51,7 @@ def test_the_port_as_it_is_needs_no_explanation(sets, data):
         ("not renormalised", "rate of 1e-2"),
         ("clipped at 1e-8", "mean over the classes"),
         ("always divided by 128", "gradients clipped to norm 1"),
-        ("momentum", "weight decay"),
+        ("momentum", "summed loss"),
         ("biases never updated", "rate of 1e-2"),
         ("momentum", "last batch dropped"),
         ("last batch dropped", "RMSprop: rho 0.99"),
@@ -60,6 +60,18 @@ def test_the_port_as_it_is_needs_no_explanation(sets, data):
 def test_two_traps_at_once_are_both_named(sets, data, names):
     findings = explained([TRAPS[name] for name in names], sets("float64"), "float64", data)
     assert {trap.name for finding in findings for trap in finding.traps} == set(names)
+
+
+@pytest.mark.parametrize(
+    ("names", "mistake"),
+    [
+        (("momentum", "weight decay"), "weight decay is 0.01, expected none; the momentum is 0.9"),
+        (("rate of 0.003", "weight decay"), "the learning rate is 0.003, expected 0.001; the weig"),
+    ],
+)
+def test_constants_of_sgd_are_estimated_together(sets, data, names, mistake):
+    (finding,) = explained([TRAPS[name] for name in names], sets("float64"), "float64", data)
+    assert mistake in str(finding)
 
 
 @pytest.mark.parametrize(
