@@ -1,6 +1,7 @@
 """The examination of a port: a verdict for each rung, what explains them, what was judged."""
 
 import os
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -177,6 +178,7 @@ class Examination:
         return self.verdicts
 
     def _verdict(self, rung: str, *judges: Callable[[], None] | None) -> str:
+        _show(f"{rung} ...")
         try:
             if why := self._why_not(rung):
                 return f"not judged: {why}"
@@ -189,6 +191,8 @@ class Examination:
         except PortError as error:
             self.verdicts.errors.append(str(error))
             return f"not judged: {error}"
+        finally:
+            _show("")
         return "pass"
 
     def _why_not(self, rung: str) -> str:
@@ -204,7 +208,8 @@ class Examination:
         if rung == "one update" and not self.usage.makes_optimizer:
             return "the file makes no optimizer"
         if rung == "loop":
-            return str(self.process.ask("why_no_loop", session=self.process.sessions)[0]["why"])
+            port = UserPort(self.process, self.usage)
+            return port.why_no_loop(*(array[:8] for array in self.batch))
         return ""
 
     def _judge_two_steps(self) -> None:
@@ -257,8 +262,8 @@ class Examination:
                 expected[name] = array
                 if np.issubdtype(found.dtype, np.integer):
                     of_port[name] = found.astype(array.dtype)
-            elif found.dtype == np.uint8 and "255" in self.usage.step_form:
-                expected[name] = np.rint(array * 255).astype(np.uint8)
+            elif any(word in self.usage.step_form for word in ("255", "bytes")):
+                expected[name] = np.rint(array * 255).astype(found.dtype)
             elif takes_dtype or found.dtype == np.float64:
                 expected[name] = array.astype(self.usage.dtype if takes_dtype else np.float64)
             else:
@@ -282,9 +287,11 @@ class Examination:
             )
             able = able[: able.index("gradients")]
         if not set(verdicts.failed).isdisjoint(able):
+            _show("searching for the mistake ...")
             found = [str(finding) for finding in self._search(able)]
             least = "unexplained: it differs by less than any known mistake would make it"
             verdicts.findings += found or [least]
+            _show("")
         elif "ten epochs" in verdicts.failed:
             verdicts.findings.append(
                 "ten epochs: all rungs before it passed; no known mistake is like that"
@@ -303,6 +310,12 @@ class Examination:
             self.compare.unseen,
             self.usage.output == "logits",
         ).explain(able)
+
+
+def _show(text: str) -> None:
+    """Show what is going on, on a terminal."""
+    if sys.stderr.isatty():
+        print(f"\r{text:40}\r{text}", end="", file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -106,9 +106,25 @@ class FoundPort:
 
     def _train(self, images: Any, labels: Any) -> Any:
         if self.found.step is None:
-            return self._run_loop(images, labels, epochs=1, batch_size=len(images))
+            return self._train_by_loop(images, labels)
         given = {**self._given(), "images": images, "labels": labels, "batch": (images, labels)}
         return call(self.found.step, fill(self.found.step, given, self.found.names, BATCH))
+
+    def _train_by_loop(self, images: Any, labels: Any) -> Any:
+        """Train on one batch by a loop, where the file has no step."""
+        name = self._loop_name()
+        if not set(roles(self.found.loop or call).values()) & DATA:
+            raise NotObservable(f"{name} brings its own data: put its step in a function")
+        before = [w.detach().clone() for w in self.watch.weights]
+        returned = self._run_loop(images, labels, epochs=1, batch_size=len(images))
+        if all(map(torch.equal, before, tensors(self.model).values())):
+            raise NotObservable(f"{name} changes no weight in an epoch of one batch")
+        if len(self.watch.losses) > 1:
+            raise NotObservable(
+                f"{name} takes {len(self.watch.losses)} steps on one batch: give it an argument "
+                "epochs, or put its step in a function"
+            )
+        return returned
 
     def _given(self) -> dict[str, Any]:
         """Return what there is for arguments other than data, by role."""
@@ -185,15 +201,21 @@ class FoundPort:
     def _loop_name(self) -> str:
         return getattr(self.found.loop, "__name__", "the loop")
 
-    def why_no_loop(self, arrays: dict) -> tuple[dict, dict]:
-        """Return why the loop cannot be judged; "" if it can."""
-        loop = self.found.loop
+    def why_no_loop(self, arrays: dict, form: str) -> tuple[dict, dict]:
+        """Return why the loop cannot be judged, tried on one batch; "" if it can."""
+        loop, name = self.found.loop, self._loop_name()
         if loop is None:
             named = "BatchGenerator" in self.found.names and self.found.step is not None
             return {"why": "" if named else "the file has no loop such as fit"}, {}
         taken = set(roles(loop).values())
         if not taken & DATA:
-            return {"why": f"{self._loop_name()} brings its own data, order and batch size"}, {}
+            return {"why": f"{name} brings its own data, order and batch size"}, {}
+        if not taken & {"loader", "data", "batch_size"}:
+            return {"why": f"{name} sets its own batch size"}, {}
+        self.watch.start(list(tensors(self.model).values()))
+        self._run_loop(*self._batch(arrays, form), 1, len(arrays["images"]))
+        if len(self.watch.losses) > 1:
+            return {"why": f"{name} sets its own number of epochs"}, {}
         return {"why": ""}, {}
 
     def _run_loop(self, images: Any, labels: Any, epochs: int, batch_size: int) -> Any:

@@ -260,6 +260,11 @@ class UserPort:
         options |= {"form": self.usage.step_form, "own": self.usage.own_loop}
         return self._ask("loop", arrays, **options)[1]["losses"]
 
+    def why_no_loop(self, images: np.ndarray, labels: np.ndarray) -> str:
+        """Return why the loop cannot be judged, tried on one batch; "" if it can."""
+        batch = {"images": images, "labels": labels}
+        return str(self._ask("why_no_loop", batch, form=self.usage.step_form)[0]["why"])
+
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the class of the largest output of their model for each image."""
         return np.argmax(self.outputs(images), axis=1)
