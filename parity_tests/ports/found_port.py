@@ -117,7 +117,8 @@ class FoundPort:
             raise NotObservable(f"{name} brings its own data: put its step in a function")
         before = [w.detach().clone() for w in self.watch.weights]
         returned = self._run_loop(images, labels, epochs=1, batch_size=len(images))
-        if all(map(torch.equal, before, tensors(self.model).values())):
+        moving = not self.watch.updates and any(g.any() for g in self.watch.gradients.values())
+        if moving and all(map(torch.equal, before, tensors(self.model).values())):
             raise NotObservable(f"{name} changes no weight in an epoch of one batch")
         if len(self.watch.losses) > 1:
             raise NotObservable(
