@@ -19,7 +19,8 @@ ROLES = {
     "dataset": "dataset train_dataset train_set trainset training_set",
     "optimizer": "optimizer optim opt sgd optimiser trainer",
     "criterion": "criterion loss_fn loss_func loss_function loss_fun lossfn loss crit objective",
-    "epochs": "epochs num_epochs n_epochs nepochs max_epochs epoch",
+    "epochs": "epochs num_epochs n_epochs nepochs max_epochs",
+    "epoch": "epoch epoch_index epoch_idx",
     "batch_size": "batch_size bs batchsize",
     "folder": "folder root path data_dir data_path directory dir data_root",
     "dtype": "dtype",
@@ -68,8 +69,15 @@ def fill(
     parameters = inspect.signature(function).parameters
     found = roles(function)
     required = [name for name in found if parameters[name].default is inspect.Parameter.empty]
-    unknown = [name for name in required if found[name] not in given and name not in names]
     known = {found[name] for name in required}
+    brings_data = not known.isdisjoint(
+        {"labels", "batch", "loader", "data", "dataset", "gradients"}
+    )
+    unknown = [
+        name
+        for name in required  # what the file holds under the name may be an old batch
+        if found[name] not in given and not (brings_data and name in names)
+    ]
     left = [role for role in order if role not in known]
     if unknown and len(unknown) <= len(left):
         found |= dict(zip(unknown, left[-len(unknown) :], strict=True))

@@ -96,6 +96,7 @@ class Finding:
         next_best: What the best other hypothesis leaves over where it first differs.
         place: The first tensor that diverged, and when.
         relations: Simple ones between it and what it should be.
+        alternatives: Other single mistakes that explain it as well.
         raised: Whether the port raised an error, which `place` then names.
     """
 
@@ -105,12 +106,14 @@ class Finding:
     next_best: float
     place: str
     relations: tuple[str, ...] = ()
+    alternatives: tuple[Trap, ...] = ()
     raised: bool = False
 
     def __str__(self) -> str:
         """Return one sentence."""
         if self.traps:
             names = " and ".join(f"{trap.name} ({trap.mistake})" for trap in self.traps)
+            names += "".join(f" or {trap.name} ({trap.mistake})" for trap in self.alternatives)
             return (
                 f"{self.rung}: explained by: {names}; "
                 f"residual {self.residual:.1g}, next best {self.next_best:.1g}"
@@ -235,10 +238,12 @@ class Search:
                     explaining = [pair]
                     break
         traps = min(explaining, key=lambda traps: found[traps].residual, default=())
+        alternatives = tuple(trap for other in explaining if other != traps for trap in other)
         others = [of.residual for other, of in found.items() if set(other) != set(traps)]
         next_best = min([right.residual, *others])
         if traps:
-            return Finding(rung, traps, found[traps].residual, next_best, right.place)
+            residual = found[traps].residual
+            return Finding(rung, traps, residual, next_best, right.place, alternatives=alternatives)
         assert right.judged is not None, "it has a place, and raised nothing"
         relations = tuple(relate(right.judged, right.truths))
         return Finding(rung, (), math.nan, next_best, right.place, relations)

@@ -17,7 +17,7 @@ from parity_tests.ladder.compare import Divergence
 from parity_tests.ladder.directed_inputs import directed_weights
 from parity_tests.ladder.training import whole_training
 from parity_tests.ports.diagnosis import Finding, Search
-from parity_tests.ports.messages import NotObservable, PortError, UnusablePort
+from parity_tests.ports.messages import NotObservable, PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.port_rungs import PORT_LADDER, PortJudge, port_rungs
 from parity_tests.ports.recording import Recording
 from parity_tests.ports.user_port import Process, Usage, UserPort
@@ -30,6 +30,7 @@ ASPECTS = {
     "gradients": "gradients",
     "update": "one update",
     "loop": "loop",
+    "batches": "loop",
     "prediction": "layer outputs",
 }
 """What makes a training, and the rung on which each is judged."""
@@ -95,12 +96,14 @@ class Verdicts:
 
     def _why(self, aspect: str) -> str:
         verdict = self.by_rung[ASPECTS[aspect]]
+        if aspect == "batches" and not verdict.startswith("not"):
+            return "the loop takes them as they are given"
         return verdict.removeprefix("not judged: ") if verdict.startswith("not") else "not seen"
 
     def as_json(self) -> dict[str, Any]:
         """Return what was found, for JSON."""
         return {
-            "verdict": "differs" if self.failed else "agrees",
+            "verdict": "differs" if self.failed else "agrees" if self.usable else "not judged",
             "rungs": self.by_rung,
             "findings": self.findings,
             "judged": sorted(self.judged),
@@ -142,10 +145,13 @@ class Examination:
         if not usage.sees_gradients:
             for weights in directed_weights(kind, self.sizes).values():
                 sizes |= {k: max(sizes.get(k, 0.0), np.abs(w).max()) for k, w in weights.items()}
-        self.compare = PortJudge(unseen=frozenset(unseen), sizes=sizes)
+        inexact = not usage.sees_gradients and kind == "float32"
+        not_shown = unseen | ({"gradient"} if inexact else set())
+        self.compare = PortJudge(unseen=frozenset(not_shown), sizes=sizes)
         self.verdicts = Verdicts(unseen=unseen)
         self.rungs = partial(port_rungs, layers=usage.layers)
         self.random: set[str] = set()
+        self.ended = False
 
     def make_port(self) -> Any:
         """Return the port, without memory of earlier calls."""
@@ -179,6 +185,8 @@ class Examination:
 
     def _verdict(self, rung: str, *judges: Callable[[], None] | None) -> str:
         _show(f"{rung} ...")
+        if self.ended:
+            return "not judged: its process has ended"
         try:
             if why := self._why_not(rung):
                 return f"not judged: {why}"
@@ -190,6 +198,7 @@ class Examination:
             return f"not judged: {reason}"
         except PortError as error:
             self.verdicts.errors.append(str(error))
+            self.ended = isinstance(error, ProcessEnded)
             return f"not judged: {error}"
         finally:
             _show("")
@@ -207,9 +216,13 @@ class Examination:
             return "its gradients are not seen, and are judged together with the update"
         if rung == "one update" and not self.usage.makes_optimizer:
             return "the file makes no optimizer"
+        if rung == "initial weights" and self.process.held["trained"]:
+            return "the file trains when it is run"
         if rung == "loop":
             port = UserPort(self.process, self.usage)
-            return port.why_no_loop(*(array[:8] for array in self.batch))
+            why, given = port.why_no_loop(*(array[:8] for array in self.batch))
+            self.verdicts.unseen |= {"batches"} if given else set()
+            return why
         return ""
 
     def _judge_two_steps(self) -> None:
@@ -258,6 +271,9 @@ class Examination:
         expected = {}
         for name, array in self.mnist.items():
             found = of_port[name]
+            raw = found.dtype == np.uint8 and name.endswith("images")
+            if raw and "from 0 to 1" in self.usage.step_form:
+                raise NotObservable("it loads bytes, and what divides them is not seen")
             if name.endswith("labels"):  # of whichever integers, since a step may convert them
                 expected[name] = array
                 if np.issubdtype(found.dtype, np.integer):
@@ -285,8 +301,8 @@ class Examination:
                 "gradients and update: explained by: the optimizer holds none of the model's "
                 "weights: they never change, and their gradients add up"
             )
-            able = able[: able.index("gradients")]
-        if not set(verdicts.failed).isdisjoint(able):
+            able = [rung for rung in able if rung in PORT_LADDER[:3]]
+        if not self.ended and not set(verdicts.failed).isdisjoint(able):
             _show("searching for the mistake ...")
             found = [str(finding) for finding in self._search(able)]
             least = "unexplained: it differs by less than any known mistake would make it"
@@ -320,7 +336,7 @@ def _show(text: str) -> None:
 
 @contextmanager
 def _standard_error_kept() -> Iterator[None]:
-    """Keep what is written to standard error, such as a library's log, and show it on an error."""
+    """Keep what is written to standard error, such as a log, and show it on an error."""
     before = os.dup(2)
     with tempfile.TemporaryFile() as kept:
         os.dup2(kept.fileno(), 2)

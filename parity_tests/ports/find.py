@@ -65,12 +65,12 @@ def find(
         prepare(tree, namespace)
     instances = _instances(namespace, model)
     if instances:
-        name, value = _trained(instances, namespace, model)
+        name, value = _trained(instances, namespace, found.step or found.loop)
         found.models[name] = lambda: value
     elif model is None and len(tensors(Loose(namespace))) > 1:
         found.models["the tensors of the file"] = lambda: Loose(namespace)
     else:
-        found.models = dict(_recipes(namespace, model, sizes))
+        found.models = dict(_recipes(namespace, model, sizes, source.functions(tree)))
         found.built = True
         found.notes.append("no instance of the model was found: it is built here")
     if not found.models:
@@ -110,6 +110,8 @@ def _function(name: str, names: Mapping[str, Any]) -> Callable | None:
         return names[name]
     for value in names.values():
         method = getattr(value, name, None)
+        if type(value).__module__.split(".")[0] == "torch":  # such as an optimizer's step
+            continue
         if not inspect.isclass(value) and not inspect.ismodule(value) and inspect.ismethod(method):
             return method
     return None
@@ -120,21 +122,29 @@ def _instances(names: Mapping[str, Any], wanted: str | None) -> dict[str, Any]:
     if wanted is not None:
         value = names.get(wanted)
         return {wanted: value} if is_model(value) else {}
-    found = {name: value for name, value in names.items() if is_model(value)}
-    for name, value in names.items():
-        if name.startswith("__") or not isinstance(value, list | tuple | dict):
+    return {name: value for name, value in _held(names) if is_model(value)}
+
+
+def _held(names: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what a file holds: in variables, in lists and dicts, and in objects of its own."""
+    for name, value in list(names.items()):
+        if name.startswith("__"):
             continue
-        items = value.items() if isinstance(value, dict) else enumerate(value)
-        found |= {f"{name}[{key!r}]": item for key, item in items if is_model(item)}
-    return found
+        yield name, value
+        if isinstance(value, list | tuple):
+            yield from ((f"{name}[{i}]", item) for i, item in enumerate(value))
+        elif isinstance(value, dict):
+            yield from ((f"{name}[{key!r}]", item) for key, item in value.items())
+        elif hasattr(value, "__dict__") and not inspect.isclass(value) and _is_theirs(type(value)):
+            yield from ((f"{name}.{key}", item) for key, item in vars(value).items())
 
 
 def _optimizers(names: Mapping[str, Any]) -> list[torch.optim.Optimizer]:
-    return [value for value in names.values() if isinstance(value, torch.optim.Optimizer)]
+    return [value for _, value in _held(names) if isinstance(value, torch.optim.Optimizer)]
 
 
 def _trained(
-    instances: dict[str, Any], names: Mapping[str, Any], wanted: str | None
+    instances: dict[str, Any], names: Mapping[str, Any], step: Callable | None
 ) -> tuple[str, Any]:
     """Return the model that is trained: the one whose weights an optimizer holds."""
     held = {
@@ -148,6 +158,10 @@ def _trained(
     # Of a model and its parts, the whole.
     whole = [name for name in optimized if not any(ids[name] < ids[other] for other in optimized)]
     distinct = {frozenset(ids[name]): name for name in reversed(whole)}
+    used = getattr(inspect.unwrap(step), "__code__", None) if step else None
+    in_step = [name for name in distinct.values() if used and name in used.co_names]
+    if len(distinct) > 1 and len(in_step) == 1:
+        return in_step[0], instances[in_step[0]]
     if len(distinct) > 1 and "model" in whole:
         return "model", instances["model"]
     if len(distinct) > 1:
@@ -160,7 +174,10 @@ def _trained(
 
 
 def _recipes(
-    names: Mapping[str, Any], wanted: str | None, sizes: tuple[int, ...]
+    names: Mapping[str, Any],
+    wanted: str | None,
+    sizes: tuple[int, ...],
+    defined: Mapping[str, ast.FunctionDef],
 ) -> Iterator[tuple[str, Callable[[], Any]]]:
     """Yield ways to build a model, where the file has made none."""
     dense, sequential = names.get("NaiveDense"), names.get("NaiveSequential")
@@ -175,7 +192,10 @@ def _recipes(
     makers: list[tuple[str, Callable]] = [
         (name, value)
         for name, value in names.items()
-        if inspect.isfunction(value) and name.endswith(("model", "net", "network", "mlp"))
+        if inspect.isfunction(value)
+        and name.endswith(("model", "net", "network", "mlp"))
+        and not source.trains(defined.get(name, ast.Pass()))
+        and not name.startswith(("train", "fit", "save", "load", "test", "eval", "download"))
     ]
     built: dict[str, Callable] = {}
     for name, make in [*classes, *makers]:
@@ -190,7 +210,8 @@ def _recipes(
 
 
 def _is_theirs(kind: type) -> bool:
-    return not kind.__module__.startswith(("torch", "numpy", "builtins", "collections"))
+    foreign = {"torch", "torchvision", "numpy", "builtins", "collections", "typing", "abc"}
+    return kind.__module__.split(".")[0] not in foreign
 
 
 def _way(make: Callable, sizes: tuple[int, ...]) -> Callable[[], Any] | None:
@@ -235,7 +256,7 @@ def _of_the_book(
         of_layers(torch.relu, softmax),
     )
     yield "NaiveSequential of NaiveDense, with names of activations", of_layers("relu", "softmax")
-    yield "NaiveSequential of NaiveDense and functions", between(lambda function: function)
     for name, value in names.items():
         if inspect.isclass(value) and _is_theirs(value) and value not in (dense, sequential):
             yield f"NaiveSequential of NaiveDense and {name}", between(value)
+    yield "NaiveSequential of NaiveDense and functions", between(lambda function: function)

@@ -4,7 +4,6 @@ import functools
 import inspect
 from collections.abc import Mapping
 from typing import Any
-from unittest import mock
 
 import numpy as np
 import torch
@@ -35,6 +34,7 @@ class FoundPort:
     def __init__(self, found: Found, watch: Watch, model: Any, dtype: str, device: str) -> None:
         self.found, self.watch, self.model = found, watch, model
         self.dtype, self.device = getattr(torch, dtype), device
+        self.returns_other = False
         self.made: torch.optim.Optimizer | None = None
         self.first = {name: _to_numpy(w) for name, w in tensors(model).items()}
         if isinstance(model, torch.nn.Module):
@@ -44,6 +44,10 @@ class FoundPort:
         takes = roles(found.step or found.loop or (lambda: None)).values()
         if "optimizer" in takes and "optimizer" not in self._given():
             self.made = torch.optim.SGD(list(tensors(model).values()), lr=1e-3)
+
+    def _tensors(self) -> dict[str, torch.Tensor]:
+        """Return the weights, asked for anew each time, without what a model keeps beside them."""
+        return {name: w for name, w in tensors(self.model).items() if name in self.first}
 
     def describe(self) -> dict[str, Any]:
         """Return the shapes of the weights by name, and how the model is made."""
@@ -63,7 +67,7 @@ class FoundPort:
         }
 
     def _input(self, array: np.ndarray) -> Any:
-        return torch.as_tensor(array).to(self.device)
+        return torch.tensor(array).to(self.device)
 
     def _batch(self, arrays: Mapping[str, np.ndarray], form: str) -> tuple[Any, Any]:
         images, labels = FORMS[form](arrays["images"], arrays["labels"])
@@ -71,7 +75,7 @@ class FoundPort:
 
     def load_weights(self, arrays: dict) -> tuple[dict, dict]:
         """Replace the weights."""
-        for name, tensor in tensors(self.model).items():
+        for name, tensor in self._tensors().items():
             tensor.data.copy_(self._input(arrays[name]))
         return {}, {}
 
@@ -81,7 +85,7 @@ class FoundPort:
 
     def weights(self, arrays: dict) -> tuple[dict, dict]:
         """Return the weights."""
-        return {}, {name: _to_numpy(w) for name, w in tensors(self.model).items()}
+        return {}, {name: _to_numpy(w) for name, w in self._tensors().items()}
 
     def outputs(self, arrays: dict, form: str) -> tuple[dict, dict]:
         """Return what the model makes of images."""
@@ -95,14 +99,20 @@ class FoundPort:
 
     def step(self, arrays: dict, form: str) -> tuple[dict, dict]:
         """Train on a batch; return the loss and the gradients that were seen."""
-        weights = tensors(self.model)
+        weights = self._tensors()
         before = [w.detach().clone() for w in weights.values()]
         self.watch.start(list(weights.values()))
         returned = self._train(*self._batch(arrays, form))
         found = {name: _to_numpy(g) for name, g in self._gradients(before).items()}
         if (loss := self._loss(returned)) is not None:
             found[""] = loss
-        return {"strange": bool(self.watch.strange and not self.watch.updates)}, found
+        moved = not all(map(torch.equal, before, self._tensors().values()))
+        said = {
+            "moved": moved,
+            "strange": bool(self.watch.strange and not self.watch.updates and not moved),
+            "returns other": self.returns_other,
+        }
+        return said, found
 
     def _train(self, images: Any, labels: Any) -> Any:
         if self.found.step is None:
@@ -118,7 +128,7 @@ class FoundPort:
         before = [w.detach().clone() for w in self.watch.weights]
         returned = self._run_loop(images, labels, epochs=1, batch_size=len(images))
         moving = not self.watch.updates and any(g.any() for g in self.watch.gradients.values())
-        if moving and all(map(torch.equal, before, tensors(self.model).values())):
+        if moving and all(map(torch.equal, before, self._tensors().values())):
             raise NotObservable(f"{name} changes no weight in an epoch of one batch")
         if len(self.watch.losses) > 1:
             raise NotObservable(
@@ -131,23 +141,34 @@ class FoundPort:
         """Return what there is for arguments other than data, by role."""
         names = self.found.names
         loose = isinstance(self.model, Loose)
-        weights = self.model.weights if loose else list(tensors(self.model).values())
+        weights = self.model.weights if loose else list(self._tensors().values())
         given = {"model": weights if loose else self.model, "weights": weights}
         given["device"] = torch.device(self.device)
-        kinds = {"optimizer": torch.optim.Optimizer, "criterion": torch.nn.modules.loss._Loss}
+        kinds: dict[str, Any] = {
+            "optimizer": torch.optim.Optimizer,
+            "criterion": torch.nn.modules.loss._Loss,
+        }
         for role, kind in kinds.items():
             values = {id(v): v for v in names.values() if isinstance(v, kind)}
             named = [v for name, v in names.items() if OF_NAME.get(name) == role]
-            chosen = [v for v in named if inspect.isfunction(v) or isinstance(v, kind)]
+            chosen = [v for v in named if isinstance(v, kind)]
+            if role == "optimizer":  # that of this model
+                chosen = [v for v in (*chosen, *values.values()) if self._is_held(v)] or chosen
+            else:
+                chosen += [v for v in named if inspect.isfunction(v)]
             if chosen or len(values) == 1:
                 given[role] = [*chosen, *values.values()][0]
         if self.made is not None:
             given["optimizer"] = self.made
         return given
 
+    def _is_held(self, optimizer: torch.optim.Optimizer) -> bool:
+        held = {id(w) for group in optimizer.param_groups for w in group["params"]}
+        return not held.isdisjoint(map(id, self._tensors().values()))
+
     def _gradients(self, before: list) -> dict[str, Any]:
         found = {}
-        for index, (name, w) in enumerate(tensors(self.model).items()):
+        for index, (name, w) in enumerate(self._tensors().items()):
             held = held_gradient(self.watch.weights[index])
             if not self.watch.updates and self.watch.losses and held is not None and held.any():
                 found[name] = held  # clipped, perhaps, after it was seen
@@ -159,14 +180,20 @@ class FoundPort:
 
     def _loss(self, returned: Any) -> np.ndarray | None:
         """Return the loss among what a step returned; else what was differentiated last."""
-        items = list(returned.values()) if isinstance(returned, dict) else returned
-        items = items if isinstance(items, tuple | list) else [items]
+        if isinstance(returned, dict):
+            named = {key: value for key, value in returned.items() if "loss" in str(key)}
+            returned = list((named or returned).values())
+        items = returned if isinstance(returned, tuple | list) else [returned]
         numbers = [item for item in items if _is_number(item)]
         seen = self.watch.losses[-1:]
-        if seen and len(numbers) > 1:  # such as the loss and the accuracy
-            numbers = sorted(numbers, key=lambda number: abs(float(number) - float(seen[0])))
+        if seen:  # not the accuracy, nor a sum over the batch
+            right = float(seen[0])
+            near = 1e-3 * abs(right)
+            others = [n for n in numbers if not abs(float(n) - right) > near]
+            self.returns_other = bool(numbers) and not others
+            numbers = others or seen
         if not numbers:
-            return _to_numpy(seen[0]) if seen else None
+            return None
         loss = numbers[0]
         if isinstance(loss, float):  # which has lost its dtype
             loss = torch.tensor(loss, dtype=self.dtype)
@@ -177,7 +204,7 @@ class FoundPort:
     ) -> tuple[dict, dict]:
         """Run the loop, their own or a plain one around the step; return each loss."""
         losses: list[np.ndarray] = []
-        self.watch.start(list(tensors(self.model).values()))
+        self.watch.start(list(self._tensors().values()))
         right = self.found.step
 
         @functools.wraps(right or call)
@@ -190,10 +217,15 @@ class FoundPort:
 
         # Where the loop looks the step up.
         owner = getattr(self.found.loop, "__globals__", self.found.names)
-        with mock.patch.dict(owner, {self.found.step_name: step} if right else {}):
-            (self._run_loop if own else self._run_steps)(
-                *self._batch(arrays, form), epochs, batch_size
-            )
+        replaced = owner.get(self.found.step_name) if right else None
+        if replaced is not None:
+            owner[self.found.step_name] = step
+        try:
+            run = self._run_loop if own else self._run_steps
+            run(*self._batch(arrays, form), epochs, batch_size)
+        finally:
+            if replaced is not None:
+                owner[self.found.step_name] = replaced
         seen = losses or [_to_numpy(loss) for loss in self.watch.losses]
         if not seen:
             raise NotObservable(f"{self._loop_name()} never called {self.found.step_name}")
@@ -213,11 +245,11 @@ class FoundPort:
             return {"why": f"{name} brings its own data, order and batch size"}, {}
         if not taken & {"loader", "data", "batch_size"}:
             return {"why": f"{name} sets its own batch size"}, {}
-        self.watch.start(list(tensors(self.model).values()))
+        self.watch.start(list(self._tensors().values()))
         self._run_loop(*self._batch(arrays, form), 1, len(arrays["images"]))
         if len(self.watch.losses) > 1:
             return {"why": f"{name} sets its own number of epochs"}, {}
-        return {"why": ""}, {}
+        return {"why": "", "given batches": "images" not in taken}, {}
 
     def _run_loop(self, images: Any, labels: Any, epochs: int, batch_size: int) -> Any:
         loop = self.found.loop
@@ -231,7 +263,8 @@ class FoundPort:
         if "images" in taken.values() and "labels" not in taken.values():
             raise NotObservable(f"{self._loop_name()} takes images and no labels")
         returned = None
-        for _ in range(1 if "epochs" in taken.values() else epochs):
+        for epoch in range(1 if "epochs" in taken.values() else epochs):
+            given["epoch"] = epoch
             returned = call(loop, fill(loop, given, self.found.names, ("model", "loader")))
         return returned
 
@@ -273,8 +306,10 @@ class FoundPort:
 
 
 def _is_number(item: Any) -> bool:
-    if isinstance(item, torch.Tensor | np.ndarray | np.floating):
-        return bool(np.prod(item.shape) == 1)
+    if isinstance(item, torch.Tensor):
+        return item.numel() == 1 and item.is_floating_point()
+    if isinstance(item, np.ndarray | np.floating):
+        return bool(item.size == 1) and np.issubdtype(item.dtype, np.floating)
     return isinstance(item, float)
 
 

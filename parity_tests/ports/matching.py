@@ -6,7 +6,7 @@ from itertools import islice, product
 
 import numpy as np
 
-from parity_tests.ports.messages import UnusablePort
+from parity_tests.ports.messages import NotObservable, UnusablePort
 
 PIXELS, CLASSES = 28 * 28, 10
 TRIED = 24
@@ -63,6 +63,8 @@ class Matching:
 
     def from_port(self, arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Return arrays of the port under the names of the reference, as that stores them."""
+        if missing := [w.name for w in self.weights.values() if w.name not in arrays]:
+            raise NotObservable(f"what becomes of {', '.join(missing)} is not seen")
         return {name: w.ours(arrays[w.name], self.shapes[name]) for name, w in self.weights.items()}
 
 
@@ -80,17 +82,18 @@ def matchings(shapes: Mapping[str, Sequence[int]], linear: Sequence[str]) -> lis
     kernels = [name for name, shape in weights.items() if len(shape) == 2 and 1 not in shape]
     biases = [name for name in weights if name not in kernels]
     listed = ", ".join(f"{name} {shape}" for name, shape in weights.items()) or "none"
-    chains = [
+    ways = (
         (chain, pairing)
         for chain in _chains({name: weights[name] for name in kernels}, linear)
         for pairing in _pairings(chain, {name: weights[name] for name in biases})
-    ]
-    if not chains or len(biases) != len(kernels):
+    )
+    chains = list(islice(ways, TRIED)) if len(biases) == len(kernels) else []
+    if not chains:
         raise UnusablePort(
             f"the weights are {listed}: expected a kernel and a bias for each of one or more "
             f"dense layers, from {PIXELS} pixels to {CLASSES} classes"
         )
-    return [_matching(chain, pairing, weights) for chain, pairing in islice(chains, TRIED)]
+    return [_matching(chain, pairing, weights) for chain, pairing in chains]
 
 
 Chain = list[tuple[str, tuple[int, int], bool]]

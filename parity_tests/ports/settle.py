@@ -55,7 +55,7 @@ def settle(
             if kind == "float64" and _is_about_dtypes(str(error)):
                 reason = str(error).split(": ", 1)[-1]
                 continue
-            raise UnusablePort(reason or str(error)) from error
+            raise UnusablePort(str(error)) from error
         if kind == "float64" and _computes_in_float32(process, usage, *batch):
             reason = "it computes in float32 somewhere"
             continue
@@ -78,6 +78,11 @@ def _said(process: Process, model: str, usage: Usage) -> Iterator[str]:
     )
     if usage.output != "probabilities":
         yield f"the model returns {usage.output}: its softmax is missing, or belongs to the loss"
+    if usage.returns_other:
+        yield "the step returns another number than the loss that it differentiates"
+    forms = usage.model_form or usage.step_form, usage.step_form
+    if len({"255" in form or "bytes" in form for form in forms}) > 1:
+        yield f"its model takes images {forms[0]}: right only if its step is given {forms[1]}"
     if not usage.makes_optimizer:
         yield "the file makes no optimizer: SGD with a learning rate of 0.001 is made here"
     if not usage.sees_gradients:
@@ -173,7 +178,13 @@ def _settle_step(process: Process, usage: Usage, images: np.ndarray, labels: np.
             continue
         names = {w.name for w in tried.matching.weights.values()}
         seen = names <= found.keys()
-        tried = replace(tried, sees_loss="" in found, sees_gradients=seen, strange=said["strange"])
+        if not said["moved"] and not any(np.any(array) for array in found.values()):
+            raise UnusablePort(
+                f"{process.path}: {process.held['step']} neither takes gradients nor changes "
+                "weights: name the training step with --step"
+            )
+        tried = replace(tried, sees_loss="" in found, sees_gradients=seen)
+        tried = replace(tried, strange=said["strange"], returns_other=said["returns other"])
         first = first or tried
         if "" in found:
             near = abs(found[""] - right) < NEAR * abs(right)

@@ -34,6 +34,9 @@ LOOPS = (
 )
 """Names of a function that trains on many batches."""
 
+CALLS = {"backward", "grad", "value_and_grad", "grad_and_value", "step"}
+"""What code calls that takes gradients or has an optimizer make a step."""
+
 
 def parse(path: Path) -> ast.Module:
     """Return the code of a Python file or of a notebook.
@@ -94,9 +97,7 @@ def functions(tree: ast.Module) -> dict[str, ast.FunctionDef]:
 
 def trains(node: ast.AST) -> bool:
     """Return whether code takes gradients or has an optimizer make a step."""
-    calls = (call.func for call in ast.walk(node) if isinstance(call, ast.Call))
-    names = {getattr(function, "attr", getattr(function, "id", "")) for function in calls}
-    return not names.isdisjoint({"backward", "grad", "value_and_grad", "step"})
+    return not _names_called(node).isdisjoint(CALLS)
 
 
 def loops(node: ast.AST) -> bool:
@@ -114,12 +115,39 @@ def steps(tree: ast.Module) -> Iterator[str]:
         if isinstance(node, ast.ImportFrom)
         for alias in node.names
     }
-    everything = "*" in imported
-    known = {*defined, *imported, *(STEPS if everything else ())}
-    yield from (name for name in STEPS if name in known)
-    others = [name for name, node in defined.items() if trains(node) and name not in STEPS]
+    known = {*imported, *(STEPS if "*" in imported else ())}
+    known |= {name for name, node in defined.items() if _takes_data(node)}
+    usual = [name for name in STEPS if name in known]
+    training = _training(defined)
+    yield from sorted(usual, key=lambda name: name in defined and name not in training)
+    others = [name for name in training if name not in STEPS and _takes_data(defined[name])]
     yield from (name for name in others if not loops(defined[name]) and name not in LOOPS)
     yield from (name for name in others if loops(defined[name]) or name in LOOPS)
+    yield from (name for name in training if not _takes_data(defined[name]))
+
+
+def _takes_data(node: ast.FunctionDef) -> bool:
+    """Return whether a function takes more than itself, as a step needs to."""
+    return len([a for a in (*node.args.posonlyargs, *node.args.args) if a.arg != "self"]) > 0
+
+
+def _training(defined: dict[str, ast.FunctionDef]) -> dict[str, ast.FunctionDef]:
+    """Return the functions that train, by themselves or by calling another that does."""
+    found = {name: node for name, node in defined.items() if trains(node)}
+    while True:
+        calling = {
+            name: node
+            for name, node in defined.items()
+            if name not in found and not found.keys().isdisjoint(_names_called(node))
+        }
+        if not calling:
+            return found
+        found |= calling
+
+
+def _names_called(node: ast.AST) -> set[str]:
+    calls = (call.func for call in ast.walk(node) if isinstance(call, ast.Call))
+    return {getattr(function, "attr", getattr(function, "id", "")) for function in calls}
 
 
 def require_step(path: Path, tree: ast.Module, step: str | None) -> None:

@@ -4,6 +4,7 @@ A file is run once. Each question starts from what its objects held then: weight
 counters and caches, wherever they are.
 """
 
+import builtins
 import random
 import types
 from collections import deque
@@ -14,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-FOREIGN = ("torch._", "torch.utils", "torch.fx", "numpy", "importlib", "logging", "_")
-"""Where the classes live into whose objects nobody has to look."""
+FOREIGN = {"numpy", "importlib", "logging", "parity_tests"}
+"""Packages into whose objects nobody has to look; nor into those of torch beside these."""
+TORCH = ("torch.nn", "torch.optim", "torch._dynamo.eval_frame")
 
 
 class State:
@@ -30,7 +32,7 @@ class State:
         self._own = own
         self._kept: list[Any] = []  # so that no other object gets the identity of one
         self._put_back: list[Callable[[], object]] = []
-        seen: set[int] = set()
+        seen = {id(vars(builtins))}
         waiting = list(roots)
         while waiting:
             item = waiting.pop()
@@ -79,6 +81,8 @@ class State:
             yield from self._copy_instance(item)
 
     def _copy_tensor(self, tensor: torch.Tensor) -> Iterator[Any]:
+        if tensor.layout != torch.strided or tensor.is_inference():
+            return
         if 0 in tensor.stride():  # expanded: many elements in one place, which another holds
             return
         data = tensor.detach().clone()
@@ -132,14 +136,17 @@ class State:
             self._put_back.append(partial(getattr(item, write), getattr(item, read)()))
         elif isinstance(item, partial):
             yield from (item.func, item.args, item.keywords)
-        elif not type(item).__module__.startswith(FOREIGN) or type(item).__module__ == "__main__":
-            yield getattr(item, "__dict__", None)
+        else:
+            where = type(item).__module__
+            torch_s = where.split(".")[0] == "torch" and not where.startswith(TORCH)
+            if self._own(where) or not (torch_s or where.split(".")[0] in FOREIGN):
+                yield getattr(item, "__dict__", None)
 
 
 def _refill(held: dict, content: Mapping) -> None:
     for key in held.keys() - content.keys():
         del held[key]
-    held.update(content)
+    dict.update(held, content)  # and not the method of a Counter, which adds
 
 
 def _replace(held: Any, content: list) -> None:

@@ -26,7 +26,12 @@ from parity_tests.ports.messages import (
 from parity_tests.ports.worker import serve
 
 WHERE = {"run": "when it was run", "outputs": "in its model", "step": "in its training step"}
-WHERE |= {"loop": "in its loop", "data": "in load_mnist", "layer_output": "in a layer"}
+WHERE |= {
+    "loop": "in its loop",
+    "why_no_loop": "in its loop",
+    "data": "in load_mnist",
+    "layer_output": "in a layer",
+}
 
 
 class Process:
@@ -99,7 +104,7 @@ class Process:
         limit = self.limit * options.get("epochs", 1)
         try:
             self._connection.send_bytes(encode({"method": method, **options}, arrays or {}))
-            if not self._connection.poll(limit):
+            if not self._connection.poll(min(limit, 2e6)):  # what poll can count in ms
                 self.close()
                 raise ProcessEnded(
                     f"{self.path} took more than {limit:g} s {where}: does it loop for ever, or "
@@ -140,6 +145,7 @@ class Usage:
         layers: How many layers it has that can be asked one by one.
         sees_loss: Whether its loss can be seen.
         sees_gradients: Whether its gradients can be seen.
+        returns_other: Whether its step returns another number than its loss.
         strange: Whether its optimizer holds none of its weights.
         makes_optimizer: Whether the file makes the optimizer that its step takes.
         dropout: Whether it drops out; False if that was switched off.
@@ -155,6 +161,7 @@ class Usage:
     layers: int = 0
     sees_loss: bool = True
     sees_gradients: bool = True
+    returns_other: bool = False
     strange: bool = False
     makes_optimizer: bool = True
     dropout: bool = True
@@ -260,10 +267,11 @@ class UserPort:
         options |= {"form": self.usage.step_form, "own": self.usage.own_loop}
         return self._ask("loop", arrays, **options)[1]["losses"]
 
-    def why_no_loop(self, images: np.ndarray, labels: np.ndarray) -> str:
-        """Return why the loop cannot be judged, tried on one batch; "" if it can."""
+    def why_no_loop(self, images: np.ndarray, labels: np.ndarray) -> tuple[str, bool]:
+        """Return why the loop cannot be judged, or "", and whether it is given its batches."""
         batch = {"images": images, "labels": labels}
-        return str(self._ask("why_no_loop", batch, form=self.usage.step_form)[0]["why"])
+        said, _ = self._ask("why_no_loop", batch, form=self.usage.step_form)
+        return said["why"], said.get("given batches", False)
 
     def predict(self, images: np.ndarray) -> np.ndarray:
         """Return the class of the largest output of their model for each image."""

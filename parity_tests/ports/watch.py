@@ -65,8 +65,8 @@ class Watch:
 
     def _see_grad(self, outputs: Any, inputs: Any, *arguments: Any, **options: Any) -> Any:
         self._see_loss(outputs)
-        gradients = self._grad(outputs, inputs, *arguments, **options)
         inputs = (inputs,) if isinstance(inputs, torch.Tensor) else tuple(inputs)
+        gradients = self._grad(outputs, inputs, *arguments, **options)
         for weight, gradient in zip(inputs, gradients, strict=False):
             self.see(weight, gradient)
         return gradients

@@ -103,7 +103,8 @@ class Worker:
 
     def _held(self) -> State:
         namespaces: list[Any] = [vars(module) for module in self._modules()]
-        return State([*namespaces, getattr(self, "port", None)], self._own)
+        port = getattr(self, "port", None)
+        return State([*namespaces, *([vars(port)] if port else [])], self._own)
 
     def _modules(self) -> list[ModuleType]:
         return [module for name, module in list(sys.modules.items()) if self._own(name)]
@@ -113,7 +114,10 @@ class Worker:
         if name == MODULE:
             return True
         where = Path(getattr(sys.modules.get(name), "__file__", None) or "/")
-        return where.is_relative_to(self.path.parent) and "site-packages" not in where.parts
+        python = (sys.prefix, sys.base_prefix, os.path.dirname(os.__file__))
+        others = any(where.is_relative_to(folder) for folder in python)
+        others = others or name.split(".")[0] in ("parity_tests", "torch_port", "tf_reference")
+        return where.is_relative_to(self.path.parent) and not others
 
     def run(self, arrays: dict) -> tuple[dict, dict]:
         """Run the file, and say what it holds."""
@@ -125,6 +129,7 @@ class Worker:
         sys.argv = [str(self.path)]
         _seed(0)
         exec(compile(tree, str(self.path), "exec"), vars(module))  # noqa: S102 (as an import does)
+        trained = bool(self.watch.losses)
         self.found = find(tree, vars(module), *self.options)
         for module in self._modules():  # sees the gradients that go to it by hand
             if inspect.isfunction(rule := vars(module).get("update_weights")):
@@ -135,6 +140,7 @@ class Worker:
             "step": self.found.step_name,
             "notes": self.found.notes,
             "built": self.found.built,
+            "trained": trained,
             "names": [name for name in NAMES if callable(self.found.names.get(name))],
         }, {}
 
