@@ -103,6 +103,48 @@ def train(loader, model, loss_fn, optimizer):
         optimizer.zero_grad()
 """
 
+REBOUND = """
+import torch
+
+k = (torch.rand(784, 32) / 10).requires_grad_()
+c = torch.zeros(32, requires_grad=True)
+v = (torch.rand(32, 10) / 10).requires_grad_()
+d = torch.zeros(10, requires_grad=True)
+
+def predict(x):
+    return torch.softmax(torch.relu(x @ k + c) @ v + d, dim=1)
+
+def train_batch(x, y):
+    global k, c, v, d
+    loss = crossentropy(predict(x), y)
+    gradients = torch.autograd.grad(loss, (k, c, v, d))
+    moved = [w - 0.001 * g for w, g in zip((k, c, v, d), gradients)]
+    k, c, v, d = [w.detach().requires_grad_() for w in moved]
+    return loss
+
+def fit(x, y, epochs, batch_size):
+    for _ in range(epochs):
+        for start in range(0, len(x), batch_size):
+            train_batch(x[start : start + batch_size], y[start : start + batch_size])
+"""
+
+RUNNER = """
+class Runner:
+    def __init__(self):
+        self.net = Net()
+        self.optimizer = torch.optim.SGD(self.net.parameters(), lr=0.001)
+
+    def train_step(self, x, y):
+        probabilities = self.net(x)
+        loss = crossentropy(probabilities, y)
+        self.optimizer.zero_grad()
+        loss.backward()
+        self.optimizer.step()
+        return (probabilities.argmax(1) == y).double().mean()
+
+runner = Runner()
+"""
+
 MAIN = """
 def main():
     model = Net()
@@ -142,6 +184,14 @@ RIGHT = {
     "what needs float32": OWN.replace("self.first(x)", "self.first(x.float())"),
     "from scratch, without names of the book": SCRATCH + LOSS + NETWORK + BY_HAND,
     "tensors in a dict": LOSS + LOOSE,
+    "tensors that a step rebinds": LOSS + REBOUND,
+    "a model in an object, and accuracy returned": NET + LOSS + RUNNER,
+    "layers that keep what they computed": SCRATCH.replace(
+        "return self.function(x @ self.kernel + self.bias)",
+        "self.x, self.z = x, x @ self.kernel + self.bias\n        return self.function(self.z)")
+    + LOSS + NETWORK + BY_HAND,
+    "a loop of one epoch": NET + LOSS + MADE + LOOP.replace("optimizer):", "optimizer, epoch):")
+    + "\nloss_fn = crossentropy\n",
     "a loop over a loader": NET + LOSS + MADE + LOOP + "\nloss_fn = crossentropy\n",
     "a method of a class": NET + LOSS + MADE + "\nclass Trainer:\n"
     + STEP.strip().replace("(x, y):", "(self, batch):\n    x, y = batch", 1).replace("\n", "\n    ")

@@ -33,6 +33,8 @@ def test_a_wrong_port_fails_and_the_cause_is_named(check, mistake):
         ("images of bytes", "with images (n, 784), from 0 to 255"),
         ("logits, and softmax in the step", "the model returns logits: its softmax is missing, or"),
         ("a loop over a loader", "trained by train, in float64"),
+        ("a model in an object, and accuracy returned", "returns another number than the loss"),
+        ("a loop of one epoch", "batches (the loop takes them as they are given)"),
     ],
 )
 def test_what_was_chosen_is_said(check, style, note):
@@ -54,6 +56,22 @@ def test_a_loop_that_brings_its_own_data_is_not_judged(check):
     assert status == 0
     assert "loop            not judged: train brings its own data, order and batch size" in out
     assert "loop (train brings its own data, order and batch size)" in out.splitlines()[-1]
+
+
+def test_a_step_that_only_returns_the_loss_is_not_judged(check):
+    status, _, err = check(
+        NET + LOSS + MADE + "\ndef train_step(x, y):\n    return (y * 0).sum()\n"
+    )
+    assert status == 2
+    assert "train_step neither takes gradients nor changes weights: name the training step" in err
+
+
+def test_a_loop_that_sets_its_own_epochs_or_batch_size_is_not_judged(check):
+    loop = "\ndef fit(x, y, batch_size):\n    for _ in range(3):\n        train_step(x, y)\n"
+    _, out, _ = check(OWN + loop)
+    assert "loop            not judged: fit sets its own number of epochs" in out
+    _, out, _ = check(OWN + loop.replace("batch_size", "epochs"))
+    assert "loop            not judged: fit sets its own batch size" in out
 
 
 def test_a_network_of_three_layers_is_judged_by_a_reference_of_its_shapes(check):
