@@ -4,9 +4,9 @@ import json
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from tyro.conf import Positional
+from tyro.conf import Positional, arg
 
 from parity_tests.ladder.adapters import Port
 from parity_tests.ports import source
@@ -32,7 +32,7 @@ def check(
     epochs: int = 10,
     limit: float = 120.0,
     data: Path = Path("data"),
-    json_file: Path | None = None,
+    json_file: Annotated[Path | None, arg(name="json")] = None,
 ) -> None:
     """Check a port in a file of its own, rung by rung, and explain where it differs.
 

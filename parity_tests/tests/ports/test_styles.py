@@ -139,7 +139,7 @@ def test_a_file_is_run_once(check, tmp_path):
 
 def test_the_result_is_written_as_json(check, tmp_path):
     path = tmp_path / "result.json"
-    check(WRONG["sigmoid"][0], "--json-file", path)
+    check(WRONG["sigmoid"][0], "--json", path)
     result = json.loads(path.read_text())
     assert result["verdict"] == "differs"
     assert result["rungs"]["layer outputs"].startswith("FAIL layer output of the model at seed 0")
