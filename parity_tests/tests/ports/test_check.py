@@ -207,7 +207,7 @@ STEP = "    average_loss = loss_of"
         ("import sys; sys.exit(3)\n" + BOOK, 2, "it exits with status 3 (line 1)"),
         ("import torch", 2, "has no training step: expected a function such as training_step("),
         ("def trainig_step(): pass", 2, "(there is trainig_step); name another with --step"),
-        ("def training_step(m, x, y): pass", 2, "it has no model: expected a variable such as model"),
+        ("def training_step(m, x, y): pass", 2, "it has no model: expected a variable such as"),
         (NET + "def train_step(m, x, y):\n    m(x).sum().backward()\na = Net()\nb = Net()",
          2, "it has several models: a, b; name the one that is trained with --model"),
         (MODULE.replace("Linear(784, 32)", "Conv2d(1, 8, 3)"), 2, "hidden.weight (8, 1, 3, 3)"),
