@@ -171,7 +171,11 @@ class FoundPort:
         for index, (name, w) in enumerate(self._tensors().items()):
             held = held_gradient(self.watch.weights[index])
             if not self.watch.updates and self.watch.losses and held is not None and held.any():
-                found[name] = held  # clipped, perhaps, after it was seen
+                seen = self.watch.gradients.get(index, held)
+                moved = (before[index] - w) / 1e-3 if w.shape == seen.shape else held
+                # Clipped, perhaps, after it was seen; or put to another use after the update.
+                used = (moved - seen).abs().max() <= 1e-3 * seen.abs().max()
+                found[name] = seen if used else held
             elif index in self.watch.gradients:
                 found[name] = self.watch.gradients[index]
             elif w.shape == before[index].shape and torch.equal(w, before[index]):
