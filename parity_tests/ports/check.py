@@ -69,7 +69,7 @@ def check(
         examination = Examination(process, usage, mnist, recorded)
         verdicts = examination.judge(epochs)
         if verdicts.failed:
-            examination.explain(verdicts)
+            examination.explain()
     conclusion = verdicts.conclusion(str(port))
     if json_file is not None:
         found = {"port": str(port), "notes": notes, **verdicts.as_json(), "conclusion": conclusion}

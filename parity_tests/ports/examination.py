@@ -214,8 +214,9 @@ class Examination:
             self.usage = replace(self.usage, own_loop=False)
         whole_training(self.compare, self.make_reference(), self.make_port(), self.mnist, epochs)
 
-    def explain(self, verdicts: Verdicts) -> None:
+    def explain(self) -> None:
         """Print what explains the rungs that failed."""
+        verdicts = self.verdicts
         # No seed tells what a file draws, and a whole training takes too long to be tried again.
         unasked = {"initial weights", *self.random}
         able = [r for r in PORT_LADDER if r not in unasked and verdicts.by_rung[r][:3] != "not"]

@@ -2,7 +2,7 @@
 
 import functools
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -117,8 +117,12 @@ class FoundPort:
     def _train(self, images: Any, labels: Any) -> Any:
         if self.found.step is None:
             return self._train_by_loop(images, labels)
+        return self._take(self.found.step, images, labels)
+
+    def _take(self, step: Callable, images: Any, labels: Any) -> Any:
+        """Call the step, or what stands in its place, with a batch."""
         given = {**self._given(), "images": images, "labels": labels, "batch": (images, labels)}
-        return call(self.found.step, fill(self.found.step, given, self.found.names, BATCH))
+        return call(step, fill(step, given, self.found.names, BATCH))
 
     def _train_by_loop(self, images: Any, labels: Any) -> Any:
         """Train on one batch by a loop, where the file has no step."""
@@ -279,9 +283,7 @@ class FoundPort:
         for _ in range(epochs):
             for start in range(0, len(images), batch_size):
                 batch = slice(start, start + batch_size)
-                filled = {**self._given(), "images": images[batch], "labels": labels[batch]}
-                filled["batch"] = images[batch], labels[batch]
-                call(step, fill(step, filled, self.found.names, BATCH))
+                self._take(step, images[batch], labels[batch])
 
     def _run_batches(self, images: Any, labels: Any, epochs: int, batch_size: int) -> None:
         make, step = self.found.names["BatchGenerator"], self.found.names[self.found.step_name]
@@ -289,9 +291,7 @@ class FoundPort:
         for _ in range(epochs):
             batches = call(make, fill(make, given, self.found.names, ("images", "labels")))
             for _ in range(batches.num_batches):
-                batch = dict(zip(("images", "labels"), batches.next(), strict=True))
-                filled = {**self._given(), **batch, "batch": tuple(batch.values())}
-                call(step, fill(step, filled, self.found.names, BATCH))
+                self._take(step, *batches.next())
 
     def data(self, arrays: dict, folder: str) -> tuple[dict, dict]:
         """Return what `load_mnist` loads: images and labels, of the training and the test set."""

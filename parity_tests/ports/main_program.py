@@ -23,10 +23,11 @@ def prepare(tree: ast.Module, names: dict[str, Any]) -> None:
         tree: The code of a file.
         names: What it holds; what is there already stays.
     """
+    defined = functions(tree)
     for body in _bodies(tree):
         for node in body:
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
-                _assign(node, names, functions(tree))
+                _assign(node, names, defined)
 
 
 def _bodies(tree: ast.Module) -> Iterator[list[ast.stmt]]:

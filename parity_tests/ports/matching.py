@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import islice, product
+from itertools import islice, pairwise, product
 
 import numpy as np
 
@@ -53,7 +53,7 @@ class Matching:
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """The shapes of the reference's weights, by name."""
         found: dict[str, tuple[int, ...]] = {}
-        for index, shape in enumerate(zip(self.sizes[:-1], self.sizes[1:], strict=True)):
+        for index, shape in enumerate(pairwise(self.sizes)):
             found |= {f"layers.{index}.W": shape, f"layers.{index}.b": shape[1:]}
         return found
 

@@ -42,7 +42,7 @@ def settle(
     for kind in (dtype, "float32") if dtype == "float64" else (dtype,):
         batch = images.astype(kind), labels
         try:
-            model, usage = _settle_model(process, Usage(kind, None, folder=folder), *batch)  # type: ignore[arg-type]
+            model, usage = _settle_model(process, Usage(kind, None, folder=folder), batch[0])  # type: ignore[arg-type]
             usage = _settle_step(process, usage, *batch)
             if usage.strange and process.held["built"]:
                 raise UnusablePort(
@@ -89,9 +89,7 @@ def _said(process: Process, model: str, usage: Usage) -> Iterator[str]:
         yield "its gradients are not seen: they are taken from (before - after) / 0.001"
 
 
-def _settle_model(
-    process: Process, usage: Usage, images: np.ndarray, labels: np.ndarray
-) -> tuple[str, Usage]:
+def _settle_model(process: Process, usage: Usage, images: np.ndarray) -> tuple[str, Usage]:
     """Return the model and the way to use it whose outputs are the reference's."""
     first: tuple[str, Usage] | None = None
     problem: PortError | None = None

@@ -27,7 +27,7 @@ from parity_tests.ports.state import State
 from parity_tests.ports.watch import Watch
 
 MODULE = "their_port"
-NAMES = ("load_mnist", "NaiveDense", "update_weights")
+NAMES = ("load_mnist", "NaiveDense")
 """Names of the book that are judged where a file has them."""
 
 
