@@ -156,6 +156,31 @@ if __name__ == "__main__":
     main()
 """
 
+OPTIONS = """
+import argparse
+
+def main():
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--lr", type=float, default=0.001)
+    args = parser.parse_args()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = Net().to(device)
+    opt = torch.optim.SGD(model.parameters(), lr=args.lr)
+    for epoch in range(10):
+        train_step(args, model, opt, None, None)
+"""
+
+BUILT = """
+def build():
+    model = Net()
+    return model, torch.optim.SGD(model.last.parameters(), lr=0.001)
+
+def run(batches):
+    model, opt = build()
+    for x, y in batches:
+        train_step(model, opt, x, y)
+"""
+
 PASSED = STEP.replace("train_step(x, y)", "train_step(model, opt, x, y)")
 PASSED = PASSED.replace("optimizer", "opt").replace("net(", "model(")
 
@@ -164,6 +189,7 @@ RIGHT = {
     "an instance in a list": OWN.replace("net =", "nets =").replace("Net()\n", "[Net()]\n")
     .replace("net.", "nets[0].").replace("net(x", "nets[0](x"),
     "an instance made by a main program": NET + LOSS + PASSED + MAIN,
+    "a model made with options": NET + LOSS + PASSED.replace("(model,", "(args, model,") + OPTIONS,
     "an instance under the main guard": NET + LOSS + STEP
     + "\nif __name__ == '__main__':\n    net = Net()\n"
     "    optimizer = torch.optim.SGD(net.parameters(), lr=0.001)\n    train_step(None, None)\n",
@@ -231,6 +257,9 @@ WRONG = {
     "the optimizer of another model": (
         OWN.replace("SGD(net.", "SGD(Net()."),
         "the optimizer holds none of the model's weights",
+    ),
+    "an optimizer that holds a part": (
+        NET + LOSS + PASSED + BUILT, "FAIL update by SGD layers.0.W at first step"
     ),
     "gradients hidden and divided by 128": (
         SCRATCH + LOSS.replace(".mean()", ".sum() / 128") + NETWORK
