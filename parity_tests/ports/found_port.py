@@ -36,7 +36,7 @@ class FoundPort:
         self.dtype, self.device = getattr(torch, dtype), device
         self.returns_other = False
         self.made: torch.optim.Optimizer | None = None
-        self.first = {name: _to_numpy(w) for name, w in tensors(model).items()}
+        self.first = {name: to_numpy(w) for name, w in tensors(model).items()}
         if isinstance(model, torch.nn.Module):
             model.to(device, self.dtype)  # its buffers as well
         for tensor in tensors(model).values():
@@ -75,8 +75,9 @@ class FoundPort:
 
     def load_weights(self, arrays: dict) -> tuple[dict, dict]:
         """Replace the weights."""
-        for name, tensor in self._tensors().items():
-            tensor.data.copy_(self._input(arrays[name]))
+        tensors = self._tensors()
+        for name, array in arrays.items():
+            tensors[name].data.copy_(self._input(array))
         return {}, {}
 
     def first_weights(self, arrays: dict) -> tuple[dict, dict]:
@@ -85,17 +86,17 @@ class FoundPort:
 
     def weights(self, arrays: dict) -> tuple[dict, dict]:
         """Return the weights."""
-        return {}, {name: _to_numpy(w) for name, w in self._tensors().items()}
+        return {}, {name: to_numpy(w) for name, w in self._tensors().items()}
 
     def outputs(self, arrays: dict, form: str) -> tuple[dict, dict]:
         """Return what the model makes of images."""
         images = self._batch({**arrays, "labels": np.zeros(len(arrays["images"]), int)}, form)[0]
         with torch.no_grad():
-            return {}, {"outputs": _to_numpy(outputs(self.model, images))}
+            return {}, {"outputs": to_numpy(outputs(self.model, images))}
 
     def layer_output(self, arrays: dict, index: int) -> tuple[dict, dict]:
         """Return what one of the layers makes of its inputs."""
-        return {}, {"outputs": _to_numpy(self.model.layers[index](self._input(arrays["inputs"])))}
+        return {}, {"outputs": to_numpy(self.model.layers[index](self._input(arrays["inputs"])))}
 
     def step(self, arrays: dict, form: str) -> tuple[dict, dict]:
         """Train on a batch; return the loss and the gradients that were seen."""
@@ -103,7 +104,7 @@ class FoundPort:
         before = [w.detach().clone() for w in weights.values()]
         self.watch.start(list(weights.values()))
         returned = self._train(*self._batch(arrays, form))
-        found = {name: _to_numpy(g) for name, g in self._gradients(before).items()}
+        found = {name: to_numpy(g) for name, g in self._gradients(before).items()}
         if (loss := self._loss(returned)) is not None:
             found[""] = loss
         moved = not all(map(torch.equal, before, self._tensors().values()))
@@ -205,7 +206,7 @@ class FoundPort:
         loss = numbers[0]
         if isinstance(loss, float):  # which has lost its dtype
             loss = torch.tensor(loss, dtype=self.dtype)
-        return _to_numpy(loss).reshape(())
+        return to_numpy(loss).reshape(())
 
     def loop(
         self, arrays: dict, form: str, epochs: int, batch_size: int, own: bool
@@ -234,7 +235,7 @@ class FoundPort:
         finally:
             if replaced is not None:
                 owner[self.found.step_name] = replaced
-        seen = losses or [_to_numpy(loss) for loss in self.watch.losses]
+        seen = losses or [to_numpy(loss) for loss in self.watch.losses]
         if not seen:
             raise NotObservable(f"{self._loop_name()} never called {self.found.step_name}")
         return {}, {"losses": np.array(seen)}
@@ -303,7 +304,7 @@ class FoundPort:
         if len(flat) != 4 or not all(hasattr(array, "shape") for array in flat):
             raise NotObservable("load_mnist returns no four arrays: images and labels, twice")
         names = "training images", "training labels", "test images", "test labels"
-        found = dict(zip(names, map(_to_numpy, flat), strict=True))
+        found = dict(zip(names, map(to_numpy, flat), strict=True))
         for name in names[::2]:
             found[name] = found[name].reshape(len(found[name]), -1)
         return {"dtype": "dtype" in roles(load_mnist).values()}, found
@@ -317,7 +318,7 @@ def _is_number(item: Any) -> bool:
     return isinstance(item, float)
 
 
-def _to_numpy(tensor: Any) -> np.ndarray:
+def to_numpy(tensor: Any) -> np.ndarray:
     if isinstance(tensor, torch.Tensor):
         tensor = tensor.detach().cpu().numpy()
     return np.array(tensor)

@@ -28,6 +28,14 @@ class UnusablePort(PortError):  # noqa: N818 (it is a verdict on the file)
     """The file is no port that can be checked."""
 
 
+def numbered(arrays: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
+    """Return the arrays "name 0", "name 1" and so on, in this order: a message keeps none."""
+    found = []
+    while (key := f"{name} {len(found)}") in arrays:
+        found.append(arrays[key])
+    return found
+
+
 def encode(call: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
     """Return a message."""
     whole = {name: np.array(array, order="C") for name, array in arrays.items()}

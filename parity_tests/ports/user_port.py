@@ -43,6 +43,7 @@ class Process:
         model: The name of its model, if it is given.
         step: The name of its training step, if it is given.
         sizes: Of the network, where the file makes none and it has to be built.
+        beside_keras: Whether the file is the port of some Keras model, not of the book's.
         limit: Seconds within which a call must be answered; that of a loop, times its epochs.
 
     Attributes:
@@ -60,6 +61,7 @@ class Process:
         step: str | None = None,
         sizes: tuple[int, ...] = (784, 512, 10),
         limit: float = 120.0,
+        beside_keras: bool = False,
     ) -> None:
         self.path = path
         self.limit = limit
@@ -72,6 +74,7 @@ class Process:
             forkserver.ensure_running()
         self._connection, theirs = context.Pipe()
         options = {"model": model, "step": step, "sizes": list(sizes)}
+        options["beside_keras"] = beside_keras
         arguments = (theirs, str(path.absolute()), device, options)
         self._process = context.Process(target=serve, args=arguments)
         self._process.start()

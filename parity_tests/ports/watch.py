@@ -8,10 +8,13 @@ optimizer is given after clipping, what lies in `.grad` after gradients added up
 
 import functools
 from collections.abc import Callable, Sequence
+from itertools import product
 from typing import Any
 
 import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
+
+DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout")
 
 
 class Watch:
@@ -24,13 +27,16 @@ class Watch:
         updates: How often an optimizer has made a step with one of the weights.
         strange: How often one has made a step with none of them.
         drops_out: Whether dropout drops anything.
+        rates: Of the dropouts that were left out.
     """
 
     def __init__(self) -> None:
         self.start([])
         self.drops_out = True
-        for owner in (vars(torch), vars(torch.nn.functional)):
-            owner["dropout"] = self._dropout(owner["dropout"])
+        self.rates: list[float] = []
+        for owner, name in product((vars(torch), vars(torch.nn.functional)), DROPOUTS):
+            if name in owner:
+                owner[name] = self._dropout(owner[name])
         autograd = torch.autograd
         self._backward, self._grad = autograd.backward, autograd.grad
         # Before the file is run, so that it takes these, by whatever name.
@@ -83,8 +89,18 @@ class Watch:
 
     def _dropout(self, dropout: Callable) -> Callable:
         @functools.wraps(dropout)
-        def watched(input: Any, *arguments: Any, **options: Any) -> Any:  # noqa: A002 (torch's name)
-            return dropout(input, *arguments, **options) if self.drops_out else input
+        def watched(
+            input: Any,  # noqa: A002 (torch's name)
+            p: float = 0.5,
+            training: bool = True,
+            *arguments: Any,
+            **options: Any,
+        ) -> Any:
+            if self.drops_out:
+                return dropout(input, p, training, *arguments, **options)
+            if training and p:
+                self.rates.append(float(p))
+            return input
 
         return watched
 

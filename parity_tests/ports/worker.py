@@ -21,6 +21,7 @@ import torch
 
 from parity_tests.ports import source
 from parity_tests.ports.find import find
+from parity_tests.ports.found_module import FoundModule, plain_step
 from parity_tests.ports.found_port import FoundPort
 from parity_tests.ports.messages import NotObservable, UnusablePort, decode, encode
 from parity_tests.ports.state import State
@@ -77,14 +78,22 @@ class Worker:
         model: The name of the model, if it was given.
         step: The name of the step, if it was given.
         sizes: Of the default network, where a model has to be built.
+        beside_keras: Whether the file is the port of some Keras model, not of the book's.
     """
 
     def __init__(
-        self, path: Path, device: str, model: str | None, step: str | None, sizes: list[int]
+        self,
+        path: Path,
+        device: str,
+        model: str | None,
+        step: str | None,
+        sizes: list[int],
+        beside_keras: bool = False,
     ) -> None:
         # What is compiled is judged as it was written.
         os.environ["TORCHDYNAMO_DISABLE"] = "1"
         self.path, self.device, self.options = path, device, (model, step, tuple(sizes))
+        self.beside_keras = beside_keras
         self.watch = Watch()
         self.sessions: dict[int, State] = {}
         self.session = 0
@@ -130,7 +139,11 @@ class Worker:
         _seed(0)
         exec(compile(tree, str(self.path), "exec"), vars(module))  # noqa: S102 (as an import does)
         trained = bool(self.watch.losses)
-        self.found = find(tree, vars(module), *self.options)
+        model, step, sizes = self.options
+        if step is None and next(source.steps(tree), None) is None:
+            vars(module)["training_step"] = plain_step(vars(module))
+            step = "training_step"
+        self.found = find(tree, vars(module), model, step, sizes)
         for module in self._modules():  # sees the gradients that go to it by hand
             if inspect.isfunction(rule := vars(module).get("update_weights")):
                 vars(module)["update_weights"] = self.watch.by_hand(rule)
@@ -148,7 +161,8 @@ class Worker:
         """Take a model, in a dtype, and say what it is."""
         self.after_run.put_back()
         made = self.found.models[model]()
-        self.port = FoundPort(self.found, self.watch, made, dtype, self.device)
+        kind = FoundModule if self.beside_keras else FoundPort
+        self.port: FoundPort = kind(self.found, self.watch, made, dtype, self.device)
         self.sessions = {0: self._held()}
         self.session = 0
         return self.port.describe(), {}
@@ -160,7 +174,7 @@ class Worker:
             del self.sessions[old]
         self.sessions[0].put_back()
         self.session = new
-        self.watch.drops_out = dropout
+        self.watch.drops_out, self.watch.rates = dropout, []
         _seed(seed)
         return {}, {}
 

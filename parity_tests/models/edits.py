@@ -1,0 +1,64 @@
+"""Mistakes that a port may have made, as edits of the Keras model that it was made from.
+
+An edit changes what a layer, a loss or an optimizer holds while its context lasts. Everything
+runs eagerly, so the change takes effect at once, also in a subclassed or shared layer.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+RUNGS = ("layers", "between", "outputs", "loss", "gradients", "statistics", "update", "trajectory")
+"""Of the ladder, in the order of the search."""
+
+
+@dataclass(frozen=True)
+class Edit:
+    """A mistake that can be made in a model.
+
+    Attributes:
+        where: The layer, "loss", "optimizer" or "model".
+        mistake: What is wrong there, such as "epsilon is 1e-05, not 0.001".
+        rung: The first on which it may show.
+        plant: Returns a context in which it is made.
+        of_framework: Whether PyTorch's own layer does so, and has no option against it.
+    """
+
+    where: str
+    mistake: str
+    rung: str
+    plant: Callable[[], AbstractContextManager[Any]]
+    of_framework: bool = False
+
+    @property
+    def name(self) -> str:
+        """The place and the mistake."""
+        return f"{self.where}: {self.mistake}"
+
+    def said(self) -> dict[str, Any]:
+        """Return what another process has to know of it."""
+        return {
+            "name": self.name,
+            "where": self.where,
+            "rung": self.rung,
+            "of framework": self.of_framework,
+        }
+
+
+@contextmanager
+def holding(item: Any, **values: Any) -> Iterator[None]:
+    """Let an object hold other values for a while."""
+    with ExitStack() as stack:
+        for name, value in values.items():
+            stack.enter_context(mock.patch.object(item, name, value))
+        yield
+
+
+def applicable(model: Any, noise: list[list[Any]]) -> list[Edit]:
+    """Return the edits of a compiled model, those of its layers in their order first."""
+    from parity_tests.models import layer_edits, training_edits
+
+    found = [*layer_edits.of(model), *training_edits.of(model)]
+    return list({edit.name: edit for edit in found}.values())

@@ -1,0 +1,210 @@
+"""Which mistakes, made in the Keras model itself, give the numbers of its port."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+from parity_tests.models.ladder import RUNGS, Compared, ModelLadder
+from parity_tests.models.sides import STEPS
+from parity_tests.ports.messages import PortError
+from parity_tests.ports.relations import relate
+
+CLOSEST = 6
+"""Mistakes that are tried in pairs."""
+NEAR = 3
+"""Units before the first difference whose layers, and those after them, are searched first."""
+RANK = {rung: index for index, rung in enumerate(RUNGS)}
+
+Described = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """What was found on a rung that failed.
+
+    Attributes:
+        rung: Of the ladder.
+        edits: Names of mistakes that, made together, give the port's numbers; none if unexplained.
+        residual: Left over with these mistakes made.
+        next_best: What the best other mistake leaves over.
+        first: The first tensor that differs.
+        alternatives: Other mistakes that give these numbers as well.
+        relations: Simple ones between the tensor and what it should be.
+    """
+
+    rung: str
+    edits: tuple[str, ...]
+    residual: float
+    next_best: float
+    first: Compared
+    alternatives: tuple[str, ...] = ()
+    relations: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Return one sentence."""
+        if self.edits:
+            names = " and ".join(grouped(self.edits))
+            names += "".join(f" or {name}" for name in grouped(self.alternatives))
+            return (
+                f"{self.rung}: explained by: {names}; residual {self.residual:.1g}, "
+                f"next best {self.next_best:.1g}"
+            )
+        found = "; ".join(self.relations) or "no simple relation to what it should be"
+        return (
+            f"{self.rung}: unexplained by any known mistake (the best leaves "
+            f"{self.next_best:.1g}); first at {self.first.label}: {found}"
+        )
+
+
+def grouped(names: Sequence[str]) -> list[str]:
+    """Return names of mistakes, those of several layers that are alike as one."""
+    places: dict[str, list[str]] = {}
+    for name in names:
+        where, mistake = name.split(": ", 1)
+        places.setdefault(mistake, []).append(where)
+    return [f"{', '.join(where)}: {mistake}" for mistake, where in places.items()]
+
+
+@dataclass
+class ModelSearch:
+    """The search for the mistakes of a port, rung by rung.
+
+    Attributes:
+        ladder: Of the model and its port.
+        edits: What can be made in the model, as its process describes it.
+    """
+
+    ladder: ModelLadder
+    edits: Sequence[Described]
+
+    def explain(self) -> list[Explanation]:
+        """Return an explanation for each divergence, up to the first that has none."""
+        made: list[str] = []
+        found: list[Explanation] = []
+        for rung in RUNGS:
+            while (first := self._first(rung, made)) is not None:
+                own = self.of_framework(rung, made)
+                if own and self._first(rung, [*made, *own]) is None:
+                    made += own
+                    break
+                explanation = self.find(rung, made, first)
+                if own and not explanation.edits:
+                    second = self._first(rung, [*made, *own])
+                    with_own = second and self.find(rung, [*made, *own], second)
+                    if with_own and with_own.edits:
+                        made, explanation = [*made, *own], with_own
+                if not explanation.edits:
+                    return [*found, explanation]
+                explanation = self._everywhere(rung, made, explanation)
+                found.append(explanation)
+                made += explanation.edits
+        return found
+
+    def of_framework(self, rung: str, made: Sequence[str]) -> list[str]:
+        """Return the mistakes that PyTorch's own layers make on a rung."""
+        names = [
+            edit["name"] for edit in self.edits if edit["of framework"] and edit["rung"] == rung
+        ]
+        return [name for name in names if name not in made]
+
+    def _first(self, rung: str, made: Sequence[str]) -> Compared | None:
+        return next((c for c in self.ladder.compared(rung, made) if c.fails), None)
+
+    def _everywhere(self, rung: str, made: list[str], found: Explanation) -> Explanation:
+        """Make one mistake in all layers that can have it, if that explains the whole rung."""
+        if len(found.edits) > 1:
+            return found
+        mistake = found.edits[0].split(": ", 1)[1]
+        alike = [e["name"] for e in self.edits if e["name"].split(": ", 1)[1] == mistake]
+        alike = [name for name in alike if name not in made]
+        if len(alike) < 2 or self._first(rung, [*made, *found.edits]) is None:
+            return found
+        if self._first(rung, [*made, *alike]) is not None:
+            return found
+        return Explanation(rung, tuple(alike), found.residual, found.next_best, found.first)
+
+    def find(self, rung: str, made: list[str], first: Compared) -> Explanation:
+        """Return what explains the first divergence of a rung, one mistake or two."""
+        left: dict[tuple[str, ...], tuple[float, bool]] = {}
+        for names in self._candidates(rung, made, first):
+            for name in names:
+                left[(name,)] = self.residual(rung, made, [name], first)
+            if any(explains for _, explains in left.values()):
+                break
+        explaining = [names for names, (_, explains) in left.items() if explains]
+        if not explaining:
+            closest = sorted(left, key=lambda names: left[names][0])[:CLOSEST]
+            for (one,), (other,) in combinations(closest, 2):
+                left[one, other] = self.residual(rung, made, [one, other], first)
+                if left[one, other][1]:
+                    explaining = [(one, other)]
+                    break
+        best = min(explaining, key=lambda names: left[names][0], default=())
+        alternatives = tuple(name for names in explaining if names != best for name in names)
+        others = [r for names, (r, _) in left.items() if names not in explaining]
+        next_best = min([first.difference, *others])
+        if best:
+            return Explanation(rung, best, left[best][0], next_best, first, alternatives)
+        truth = first.truth.astype(first.port.dtype)
+        related = (
+            relate(first.port, {first.label: truth}) if first.port.shape == truth.shape else ()
+        )
+        return Explanation(rung, (), math.nan, next_best, first, relations=tuple(related))
+
+    def _candidates(self, rung: str, made: Sequence[str], first: Compared) -> Iterator[list[str]]:
+        """Yield the mistakes that may show first here: those of near layers, then others."""
+        edits = [edit for edit in self.edits if edit["name"] not in made]
+        name = first.where.split("/")[-1]
+        if rung == "layers":
+            yield [e["name"] for e in edits if RANK[e["rung"]] < 3 and e["where"] == name]
+            return
+        if rung == "between":
+            edits = [edit for edit in edits if RANK[edit["rung"]] < 3]
+            near = self._near(first.where)
+            yield [edit["name"] for edit in edits if edit["where"] in near]
+            yield [edit["name"] for edit in edits if edit["where"] not in near]
+            return
+        same = [edit for edit in edits if edit["rung"] == rung]
+        yield [edit["name"] for edit in same]
+        before = [e for e in edits if RANK[e["rung"]] < RANK[rung] and e["rung"] != "layers"]
+        if rung in ("gradients", "update", "trajectory"):
+            before += [edit for edit in edits if edit["rung"] == "update" and edit not in same]
+        yield [edit["name"] for edit in before if RANK[edit["rung"]] >= 2]
+
+    def _near(self, path: str) -> set[str]:
+        """Return the names of the layers that are called shortly before a unit, or at the end."""
+        calls, order = self.ladder.truth.trace(False)[0], self.ladder.truth.order()
+        units = [call["unit"] for call in calls]
+        place = units.index(path) if path in units else len(units)
+        return {name for name, count in order if place - NEAR < count <= place}
+
+    def residual(
+        self, rung: str, made: Sequence[str], tried: Sequence[str], first: Compared
+    ) -> tuple[float, bool]:
+        """Return what is left over up to a tensor, and whether that is no more than rounding."""
+        largest = 0.0
+        try:
+            for compared in self.ladder.compared(rung, made, tried):
+                largest = max(largest, compared.difference)
+                if compared.fails:
+                    return largest, False
+                if compared.label == first.label:
+                    return largest, True
+        except PortError:  # the mistake cannot be made in this model
+            return math.inf, False
+        return math.inf, False
+
+
+def unseen(ladder: ModelLadder, edits: Sequence[Described]) -> list[str]:
+    """Return the mistakes that leave no trace in this model with this batch."""
+    found = []
+    for edit in edits:
+        try:
+            said, _ = ladder.truth.process.ask("shows", edit=edit["name"], steps=STEPS)
+        except PortError:  # it cannot be made here
+            continue
+        if not said["shows"]:
+            found.append(edit["name"])
+    return grouped(found)

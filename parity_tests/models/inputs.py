@@ -1,0 +1,75 @@
+"""A batch for a model whose file brings none, drawn with a seed."""
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from parity_tests.ports.messages import UnusablePort
+
+SAMPLES = 8
+FREE = {2: 6, 3: 6, 4: 32}
+"""By the rank of an input, the length of an axis that the model leaves open."""
+
+
+def drawn(model: Any, loss: Any, floatx: str) -> tuple[Any, Any]:
+    """Return inputs and targets: floats normal, tokens within `input_dim`, labels within classes.
+
+    Raises:
+        UnusablePort: If the model does not say what it takes.
+    """
+    rng = np.random.default_rng(0)
+    if not getattr(model, "inputs", None):
+        raise UnusablePort(
+            "its model does not say what it takes: begin it with keras.Input, or define batch() "
+            "that returns inputs and targets"
+        )
+    inputs = [_input(rng, tensor, model, floatx) for tensor in model.inputs]
+    outputs = keras.tree.flatten(model.outputs)
+    losses = keras.tree.flatten(loss) if loss is not None else [None]
+    losses = losses * len(outputs) if len(losses) == 1 else losses
+    targets = [_target(rng, tensor, of, floatx) for tensor, of in zip(outputs, losses, strict=True)]
+    packed = keras.tree.pack_sequence_as(model.input, inputs) if len(inputs) > 1 else inputs[0]
+    return packed, targets if len(targets) > 1 else targets[0]
+
+
+def _input(rng: np.random.Generator, tensor: Any, model: Any, floatx: str) -> np.ndarray:
+    rank = len(tensor.shape)
+    shape = [SAMPLES, *(size or FREE.get(rank, 6) for size in tensor.shape[1:])]
+    limit = _tokens(tensor, model)
+    if limit:
+        return rng.integers(0, limit, shape)
+    return rng.normal(size=shape).astype(floatx)
+
+
+def _tokens(tensor: Any, model: Any) -> int:
+    """Return how many tokens an input may have; 0 if it takes no tokens."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.Embedding):
+            for node in layer._inbound_nodes:
+                if any(tensor is given for given in node.input_tensors):
+                    return int(layer.input_dim)
+    return 2 if "int" in str(tensor.dtype) else 0
+
+
+def _target(rng: np.random.Generator, tensor: Any, loss: Any, floatx: str) -> np.ndarray:
+    shape = [SAMPLES, *(size or FREE.get(len(tensor.shape), 6) for size in tensor.shape[1:])]
+    name = loss if isinstance(loss, str) else getattr(loss, "__name__", type(loss).__name__)
+    name = name.lower().replace("_", "")
+    if "sparsecategorical" in name:
+        return rng.integers(0, shape[-1], shape[:-1])
+    if "categorical" in name:
+        return np.eye(shape[-1], dtype=floatx)[rng.integers(0, shape[-1], shape[:-1])]
+    if "binary" in name:
+        return rng.integers(0, 2, shape).astype(floatx)
+    if "hinge" in name:
+        return (2.0 * rng.integers(0, 2, shape) - 1).astype(floatx)
+    if "poisson" in name:
+        return rng.poisson(2, shape).astype(floatx)
+    return rng.normal(size=shape).astype(floatx)
+
+
+def listed(name: str, structure: Any) -> dict[str, np.ndarray]:
+    """Return the arrays of a structure by name and number."""
+    flat = [keras.ops.convert_to_numpy(item) for item in keras.tree.flatten(structure)]
+    return {f"{name} {index}": array for index, array in enumerate(flat)}

@@ -1,0 +1,362 @@
+"""The ladder of a model: each rung is judged given the reference's own input.
+
+The rule is that of the tolerance table. The truth is the Keras model in float64; the yardstick
+is the same model in float32 or, for a float64 port, on a second backend. A port may be no
+further from the truth than ten times the yardstick, plus a floor: in float64 that of one
+constant that was rounded to float32, since Keras rounds some of its constants.
+"""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from parity_tests.ladder.tolerance import MULTIPLE
+from parity_tests.models.recipes import Arrays, Pairing
+from parity_tests.models.sides import STEPS, KerasSide, PortSide, arranged, arranged_back
+from parity_tests.ports.messages import numbered
+
+FLOOR = {"float64": 2.0**-23, "float32": 2.0**-19}
+"""Of a difference, relative to the scale: a constant of float32, and 16 units of float32."""
+
+
+@dataclass(frozen=True)
+class Compared:
+    """What was compared of one tensor.
+
+    Attributes:
+        label: What it is, and where.
+        where: The layer whose tensor it is; "" for one of the whole model.
+        difference: The largest, over the scale; infinite where shapes differ.
+        bound: Of the difference.
+        own: The yardstick's own difference from the truth.
+        message: The worst element, both values and the bound.
+        port: The port's numbers.
+        truth: What they should be.
+    """
+
+    label: str
+    where: str
+    difference: float
+    bound: float
+    own: float
+    message: str
+    port: np.ndarray = field(repr=False)
+    truth: np.ndarray = field(repr=False)
+
+    @property
+    def fails(self) -> bool:
+        """Whether the difference is above the bound."""
+        return not self.difference <= self.bound
+
+
+@dataclass
+class ModelLadder:
+    """The rungs of a Keras model and its port.
+
+    Attributes:
+        truth: The model in float64.
+        yard: The yardstick; None if there is none.
+        port: The port.
+        dtype: Of the port.
+        trainable: Paths of the weights that are trained.
+        unseen: Why a part of a rung could not be judged, in sentences.
+    """
+
+    truth: KerasSide
+    yard: KerasSide | None
+    port: PortSide
+    dtype: str
+    trainable: frozenset[str]
+    unseen: set[str] = field(default_factory=set)
+
+    def compared(
+        self, rung: str, made: Sequence[str], tried: Sequence[str] = ()
+    ) -> Iterator[Compared]:
+        """Yield what is compared on a rung.
+
+        Args:
+            rung: Of the ladder.
+            made: Mistakes that the reference makes, also where it gives the port its input.
+            tried: Further mistakes that it makes, but not in the port's input.
+        """
+        return RUNGS[rung](self, list(made), [*made, *tried])
+
+    def _compare(
+        self,
+        label: str,
+        where: str,
+        port: np.ndarray,
+        truth: np.ndarray,
+        others: Sequence[np.ndarray | None],
+        scale: float = 0.0,
+    ) -> Compared:
+        """Compare one tensor; `others` are what it is without mistakes, and the yardstick's."""
+        if port.shape != truth.shape:
+            message = f"shape {port.shape} in the port, {truth.shape} in the model"
+            return Compared(label, where, math.inf, 0.0, 0.0, message, port, truth)
+        scale = max(scale, _largest(truth)) or 1.0
+        own = 0.0
+        right, yard = (*others, None)[:2]
+        if right is not None and yard is not None:
+            yard = _folded(yard, right)
+            size = max(_largest(right), scale if where else 0.0) or 1.0
+            own = _largest(yard.astype(np.float64) - right) / size
+        bound = MULTIPLE * own + FLOOR[self.dtype]
+        difference = np.abs(port.astype(np.float64) - truth)
+        worst = math.inf if np.isnan(difference).any() else _largest(difference) / scale
+        message = _worst(difference, port, truth) + f"relative {worst:.1e}, bound {bound:.1e}"
+        return Compared(label, where, worst, bound, own, message, port, truth)
+
+    def _pairs(self) -> dict[str, Pairing]:
+        return {pair.unit["path"]: pair for pair in self.port.mapping.pairings}
+
+    def _whole(self, training: bool) -> tuple[list[dict], Arrays]:
+        """Return what the port does with its own numbers."""
+        key = ("whole", training)
+        if key not in self.port.kept:
+            said, found = self.port.trace(training)
+            self.port.kept[key] = said["calls"], found
+        return self.port.kept[key]
+
+    def _fed(self, training: bool, made: list[str]) -> tuple[list[dict], Arrays]:
+        """Return what the port does if each unit returns what the model's does."""
+        key = ("fed", training, tuple(made))
+        if key not in self.port.kept:
+            calls, given = self.truth.trace(training, made)
+            of_port, whole = self._whole(training)
+            natural = _by_unit(of_port, whole, "output")
+            feed: Arrays = {}
+            for index, call in enumerate(calls):
+                pair = self._pairs()[call["unit"]]
+                path = pair.module["path"]
+                outputs = natural.get(path, [])
+                count = sum(c["unit"] == call["unit"] for c in calls[:index])
+                output = given[f"call {index} {self._kind(pair, call['unit'])}"]
+                if count < len(outputs) and not call["masked"]:
+                    fits = arranged(pair.module, _folded(output, outputs[count]))
+                    if fits.shape == outputs[count].shape:
+                        feed[f"feed {path} {count}"] = fits
+            said, found = self.port.trace(training, feed)
+            self.port.kept[key] = said["calls"], found
+        return self.port.kept[key]
+
+    def _kind(self, pair: Pairing, unit: str) -> str:
+        """Return whether a module is its layer without its activation, or the whole."""
+        if pair.module["class"] != "Module":
+            return "output"
+        key = ("kind", unit)
+        if key not in self.port.kept:
+            calls, given = self.truth.trace(False)
+            index = next(i for i, call in enumerate(calls) if call["unit"] == unit)
+            found = self.port.unit_output(pair, _inputs(given, index, pair), False)
+            before = given[f"call {index} output"]
+            apart = found.shape != before.shape or _largest(found - before) > 1e-3 * _largest(
+                before
+            )
+            self.port.kept[key] = "returned" if apart else "output"
+        return str(self.port.kept[key])
+
+    def _calls(
+        self, training: bool, made: list[str], tried: list[str], name: str
+    ) -> Iterator[tuple[Pairing, str, list[np.ndarray], list[np.ndarray | None]]]:
+        """Yield, for each call of a unit: the pair, its place, its inputs, and what is compared.
+
+        The inputs are the model's. What is compared is an input or an output of the call: the
+        port's, the truth, the truth without mistakes, and the yardstick's.
+        """
+        calls, given = self.truth.trace(training, made)
+        sources = [self.truth.trace(training, tried)[1], self.truth.trace(training)[1]]
+        sources += [self.yard.trace(training)[1]] if self.yard else []
+        of_port, found = self._fed(training, made)
+        held = _by_unit(of_port, found, name)
+        for index, call in enumerate(calls):
+            pair = self._pairs()[call["unit"]]
+            mine = held.get(pair.module["path"], [])
+            if call["masked"] or not mine:
+                why = "its input has a mask" if call["masked"] else "its module is not called so"
+                self.unseen.add(f"{call['unit']} alone, since {why}")
+                continue
+            kind = self._kind(pair, call["unit"]) if name == "output" else name
+            port = arranged_back(pair.module, mine.pop(0))
+            compared: list[np.ndarray | None] = [port]
+            for source in sources:
+                right = source.get(f"call {index} {kind}")
+                compared.append(None if right is None else _folded(right, port))
+            place = f"{call['unit']} {'in training' if training else 'in inference'}"
+            yield pair, place, _inputs(given, index, pair), compared
+
+    def layers(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
+        """Yield the output of each layer, given its input, in inference and in training.
+
+        A module that is given another input, such as a padded one, is judged together with what
+        comes before it.
+        """
+        for training in (False, True):
+            inputs = {p: c[0] for _, p, _, c in self._calls(training, made, [], "input 0")}
+            for pair, place, given, compared in self._calls(training, made, tried, "output"):
+                natural, truth, *others = compared
+                assert natural is not None
+                assert truth is not None
+                own = inputs.get(place)
+                if own is not None and own.shape == given[0].shape:
+                    key = ("alone", place, tuple(made))
+                    if key not in self.port.kept:
+                        self.port.kept[key] = self.port.unit_output(pair, given, training)
+                    natural = self.port.kept[key]
+                if natural.shape == truth.shape:  # else it is judged with what comes after it
+                    yield self._compare(
+                        f"output of {place}", pair.unit["path"], natural, truth, others
+                    )
+
+    def between(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
+        """Yield the input of each layer, given the outputs of those before it."""
+        for training in (False, True):
+            outputs = {p: c for _, p, _, c in self._calls(training, made, [], "output")}
+            for pair, place, _, compared in self._calls(training, made, tried, "input 0"):
+                port, truth, *others = compared
+                assert port is not None
+                assert truth is not None
+                if port.size == truth.size and port.shape != truth.shape:
+                    port = port.reshape(truth.shape)
+                natural, right = outputs.get(place, (None, None))[:2]
+                judged = natural is not None and right is not None and natural.shape == right.shape
+                if port.shape == truth.shape or not judged:  # else it was judged with its layer
+                    yield self._compare(f"input of {place}", pair.unit["path"], port, truth, others)
+            yield from self._returned(
+                self._fed(training, made)[1], training, tried, ", given those of its layers"
+            )
+
+    def _returned(
+        self, found: Arrays, training: bool, tried: list[str], how: str
+    ) -> Iterator[Compared]:
+        expected, right = self.truth.trace(training, tried)[1], self.truth.trace(training)[1]
+        of_yard = self.yard.trace(training)[1] if self.yard else {}
+        mode = "in training" if training else "in inference"
+        for index in range(len(numbered(expected, "outputs"))):
+            name = f"outputs {index}"
+            label = f"output {index} of the model {mode}{how}"
+            others = [right[name], of_yard.get(name)]
+            yield self._compare(label, "", self.port.returned(found[name]), expected[name], others)
+
+    def outputs(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
+        """Yield the outputs of the whole model, in inference and in training."""
+        for training in (False, True):
+            yield from self._returned(self._whole(training)[1], training, tried, "")
+
+    def _trained(self, tried: list[str], steps: int) -> tuple[Arrays, Arrays, Arrays, Arrays]:
+        of_yard = self.yard.train() if self.yard else {}
+        return self.port.train(), self.truth.train(tried, steps), self.truth.train(), of_yard
+
+    def loss(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
+        """Yield the loss of the first step."""
+        yield from self._losses("loss of the first step", tried, 1)
+
+    def _losses(self, label: str, tried: list[str], steps: int) -> Iterator[Compared]:
+        port, truth, right, yard = (of.get("losses") for of in self._trained(tried, steps))
+        assert port is not None
+        assert truth is not None
+        if np.isnan(port).all():
+            self.unseen.add("the loss: the step returns none, and none was seen")
+            return
+        others = [None if of is None else of[:steps] for of in (right, yard)]
+        yield self._compare(label, "", port[:steps], truth[:steps], others)
+
+    def _weights(
+        self, prefix: str, tried: list[str], trained: bool, steps: int
+    ) -> Iterator[Compared]:
+        """Yield gradients, or what was added to the weights, tensor by tensor."""
+        sides = self._trained(tried, steps)
+        start = {} if prefix == "gradient " else self.port.weights
+        what = {"gradient ": "gradient", "first ": "first update", "last ": "all updates"}[prefix]
+
+        def added(side: Arrays, path: str) -> np.ndarray | None:
+            return side[prefix + path] - start.get(path, 0) if prefix + path in side else None
+
+        for pair in self.port.mapping.pairings:
+            paths = [path for path, _ in pair.unit["weights"].values()]
+            paths = [p for p in paths if (p in self.trainable) == trained]
+            values = {p: [added(side, p) for side in sides] for p in paths}
+            scale = max((_largest(v[1]) for v in values.values() if v[1] is not None), default=0.0)
+            for path, (port, truth, *others) in values.items():
+                if port is not None and truth is not None:
+                    yield self._compare(
+                        f"{what} of {path}", pair.unit["path"], port, truth, others, scale
+                    )
+                elif truth is not None:
+                    self.unseen.add(f"the {what} of {path}: the port has none")
+
+    def gradients(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
+        """Yield the gradients of the first step."""
+        return self._weights("gradient ", tried, True, 1)
+
+    def statistics(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
+        """Yield what the first step adds to the running statistics."""
+        return self._weights("first ", tried, False, 1)
+
+    def update(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
+        """Yield what the first step adds to the weights."""
+        return self._weights("first ", tried, True, 1)
+
+    def trajectory(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
+        """Yield the losses of some steps, and weights and outputs at their end."""
+        yield from self._losses("losses of all steps", tried, STEPS)
+        yield from self._weights("last ", tried, True, STEPS)
+        yield from self._weights("last ", tried, False, STEPS)
+        port, truth, right, yard = self._trained(tried, STEPS)
+        for index, expected in enumerate(numbered(truth, "outputs")):
+            name = f"outputs {index}"
+            others = [right[name], yard.get(name)]
+            yield self._compare(f"output {index} after all steps", "", port[name], expected, others)
+
+
+RUNGS: dict[str, Callable[[ModelLadder, list[str], list[str]], Iterator[Compared]]] = {
+    "layers": ModelLadder.layers,
+    "between": ModelLadder.between,
+    "outputs": ModelLadder.outputs,
+    "loss": ModelLadder.loss,
+    "gradients": ModelLadder.gradients,
+    "statistics": ModelLadder.statistics,
+    "update": ModelLadder.update,
+    "trajectory": ModelLadder.trajectory,
+}
+"""By name, in the order in which they are climbed."""
+
+
+def _largest(array: np.ndarray) -> float:
+    return float(np.abs(array).max(initial=0))
+
+
+def _worst(difference: np.ndarray, port: np.ndarray, truth: np.ndarray) -> str:
+    """Return the worst element, in words."""
+    if not difference.size:
+        return ""
+    flat = int(np.nan_to_num(difference, nan=np.inf).argmax())
+    place = [int(i) for i in np.unravel_index(flat, difference.shape)]
+    found, right = float(port.flat[flat]), float(truth.flat[flat])
+    return f"worst at {place}: port {found:.9g}, model {right:.9g}; "
+
+
+def _by_unit(calls: list[dict], arrays: Arrays, name: str) -> dict[str, list[np.ndarray]]:
+    """Return an input or an output of each call, by unit, in the order of its calls."""
+    found: dict[str, list[np.ndarray]] = {}
+    for index, call in enumerate(calls):
+        if f"call {index} {name}" in arrays:
+            found.setdefault(call["unit"], []).append(arrays[f"call {index} {name}"])
+    return found
+
+
+def _inputs(arrays: Arrays, index: int, pair: Pairing) -> list[np.ndarray]:
+    """Return what goes into a layer, as its module takes it: query, key, value of attention."""
+    given = numbered(arrays, f"call {index} input")
+    if pair.module["class"] == "MultiheadAttention":
+        query, value, *key = given
+        return [query, *(key or [value]), value]
+    return given[:1]
+
+
+def _folded(array: np.ndarray, like: np.ndarray) -> np.ndarray:
+    """Return an array with the axes of several heads folded into one."""
+    fits = array.size == like.size and array.ndim > like.ndim
+    return array.reshape(like.shape) if fits else array

@@ -1,0 +1,386 @@
+"""Mistakes in a layer: its constants, its activation, its padding, its order of axes."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import keras
+from keras import activations, ops
+
+from parity_tests.models import units
+from parity_tests.models.edits import Edit, holding
+
+EPSILONS = (1e-3, 1e-5, 1e-6, 1e-8, 1e-12)
+"""Defaults of Keras, of PyTorch, and of published models."""
+
+
+def of(model: Any) -> Iterator[Edit]:
+    """Yield the edits of each layer."""
+    for layer in {id(part): part for part in units.walk(model)}.values():
+        for kinds, edits in OF_KIND:
+            if isinstance(layer, kinds):
+                yield from edits(layer)
+
+
+def _setting(layer: Any, rung: str, said: str = "", **values: Any) -> Edit:
+    """Return an edit that gives a layer another value of what it is configured with."""
+    ((name, value),) = values.items()
+    right = getattr(layer, name)
+    shown = right if isinstance(right, int | float | str | tuple) else "as it is"
+    mistake = said or f"{name} is {value}, not {shown}"
+    return Edit(layer.name, mistake, rung, partial(holding, layer, **values))
+
+
+def _calling(
+    layer: Any, rung: str, mistake: str, call: Callable[..., Any], of_framework: bool = False
+) -> Edit:
+    """Return an edit in which a layer computes otherwise."""
+    return Edit(layer.name, mistake, rung, partial(holding, layer, call=call), of_framework)
+
+
+def normalization(layer: Any) -> Iterator[Edit]:
+    """Yield other epsilons."""
+    for epsilon in EPSILONS:
+        if epsilon != layer.epsilon:
+            yield _setting(layer, "layers", epsilon=epsilon)
+
+
+def batch_normalization(layer: Any) -> Iterator[Edit]:
+    """Yield other momenta, the unbiased variance, and the wrong mode."""
+    right, moments = layer.call, layer._moments
+    momenta = {round(1 - layer.momentum, 9), 0.9, 0.99, 0.997, 0.999, 0.1} - {layer.momentum}
+    for momentum in sorted(momenta):
+        yield _setting(layer, "statistics", momentum=momentum)
+
+    def unbiased(inputs: Any, training: Any = None, mask: Any = None) -> Any:
+        before = layer.moving_variance * layer.momentum
+        outputs = right(inputs, training=training, mask=mask)
+        if training and layer.trainable:
+            count = ops.size(inputs) / ops.size(moments(inputs, mask)[1])
+            share = layer.moving_variance - before
+            factor = ops.cast(count, share.dtype) / (ops.cast(count, share.dtype) - 1)
+            layer.moving_variance.assign(before + share * factor)
+        return outputs
+
+    said = "the running variance is unbiased (over n - 1), as in torch.nn, not over n"
+    yield _calling(layer, "statistics", said, unbiased, of_framework=True)
+    still = lambda x, training=None, mask=None: right(x, training=False, mask=mask)  # noqa: E731
+    yield _calling(layer, "outputs", "it uses its running statistics in training", still)
+    moving = lambda x, training=None, mask=None: _batch_statistics(layer, x)  # noqa: E731
+    yield _calling(layer, "outputs", "it uses the statistics of the batch in inference", moving)
+
+
+def _batch_statistics(layer: Any, inputs: Any) -> Any:
+    mean, variance = layer._moments(inputs, None)
+    return ops.batch_normalization(
+        inputs, mean, variance, layer.axis, layer.beta, layer.gamma, layer.epsilon
+    )
+
+
+def _same(name: str) -> Callable[[Any], Any]:
+    return activations.get(name)
+
+
+FUNCTIONS: dict[str, Callable[[Any], Any]] = {
+    "missing": lambda x: x,
+    "relu": ops.relu,
+    "relu6": ops.relu6,
+    "leaky relu of slope 0.01": partial(ops.leaky_relu, negative_slope=0.01),
+    "leaky relu of slope 0.2": partial(ops.leaky_relu, negative_slope=0.2),
+    "leaky relu of slope 0.3": partial(ops.leaky_relu, negative_slope=0.3),
+    "elu": ops.elu,
+    "selu": ops.selu,
+    "silu": ops.silu,
+    "gelu": partial(ops.gelu, approximate=False),
+    "gelu by tanh": partial(ops.gelu, approximate=True),
+    "tanh": ops.tanh,
+    "sigmoid": ops.sigmoid,
+    "hard sigmoid": ops.hard_sigmoid,
+    "softplus": ops.softplus,
+    "softmax": ops.softmax,
+    "softmax over the batch": partial(ops.softmax, axis=0),
+    "softmax over axis 1": partial(ops.softmax, axis=1),
+    "log of softmax": ops.log_softmax,
+}
+"""What may stand in the place of an activation."""
+
+
+def activation(layer: Any) -> Iterator[Edit]:
+    """Yield other functions in the place of an activation, none, and the same one twice."""
+    right = layer.activation
+    probe = ops.convert_to_tensor([[-3.0, -0.5, 0.25, 2.0], [0.5, -1.0, 4.0, 7.0]])
+    expected = ops.convert_to_numpy(right(probe))
+
+    def differs(function: Callable[[Any], Any]) -> bool:
+        return bool(abs(ops.convert_to_numpy(function(probe)) - expected).max() > 1e-9)
+
+    for name, function in FUNCTIONS.items():
+        if differs(function):
+            mistake = f"its activation is {name}" if name != "missing" else "no activation"
+            yield _setting(layer, "between", mistake, activation=function)
+    twice = lambda x: right(right(x))  # noqa: E731
+    if differs(twice):
+        yield _setting(layer, "between", "its activation is applied twice", activation=twice)
+
+
+def function_layer(layer: Any) -> Iterator[Edit]:
+    """Yield other functions in the place of a layer that is an activation."""
+    rank = 4
+    probe = ops.reshape(ops.arange(-16, 16, dtype="float32") / 4, (2, 2, 2, 4)[:rank])
+    expected = ops.convert_to_numpy(layer.call(probe))
+    for name, function in FUNCTIONS.items():
+        if abs(ops.convert_to_numpy(function(probe)) - expected).max() > 1e-6:
+            mistake = f"it is {name}" if name != "missing" else "it is missing"
+            yield _calling(layer, "between", mistake, lambda x, _f=function, **_: _f(x))
+
+
+def flatten(layer: Any) -> Iterator[Edit]:
+    """Yield the order that comes of flattening channels first."""
+    right = layer.call
+
+    def channels_first(inputs: Any) -> Any:
+        rank = len(inputs.shape)
+        return right(ops.transpose(inputs, (0, rank - 1, *range(1, rank - 1))))
+
+    said = "it flattens channels first, as (n, c, h, w), not (n, h, w, c)"
+    yield _calling(layer, "between", said, channels_first)
+
+
+def convolution(layer: Any) -> Iterator[Edit]:
+    """Yield the padding of the same width on all sides, and none."""
+    right = layer.convolution_op if hasattr(layer, "convolution_op") else None
+    if right is None or layer.padding != "same":
+        return
+
+    def symmetric(inputs: Any, kernel: Any) -> Any:
+        width = [(d * (k - 1) // 2,) * 2 for k, d in zip(layer.kernel_size, layer.dilation_rate)]
+        padded = ops.pad(inputs, [(0, 0), *width, (0, 0)])
+        with holding(layer, padding="valid"):
+            return right(padded, kernel)
+
+    if max(layer.strides) > 1:
+        said = "its padding is the same on both sides, as torch.nn's, not Keras's same"
+        yield Edit(layer.name, said, "layers", partial(holding, layer, convolution_op=symmetric))
+
+
+def depthwise(layer: Any) -> Iterator[Edit]:
+    """Yield the padding of the same width on all sides."""
+    right = layer.call
+    if layer.padding != "same" or max(layer.strides) == 1:
+        return
+
+    def symmetric(inputs: Any) -> Any:
+        width = [((k - 1) // 2,) * 2 for k in layer.kernel_size]
+        with holding(layer, padding="valid"):
+            return right(ops.pad(inputs, [(0, 0), *width, (0, 0)]))
+
+    said = "its padding is the same on both sides, as torch.nn's, not Keras's same"
+    yield _calling(layer, "layers", said, symmetric)
+
+
+def transposed(layer: Any) -> Iterator[Edit]:
+    """Yield the crop on the other side of a transposed convolution."""
+    right = layer.call
+    if layer.padding != "same" or max(layer.strides) == 1:
+        return
+
+    def other_side(inputs: Any) -> Any:
+        with holding(layer, padding="valid"):
+            whole = right(inputs)
+        sizes = [n * s for n, s in zip(inputs.shape[1:-1], layer.strides)]
+        starts = [w - n for w, n in zip(whole.shape[1:-1], sizes)]
+        cut = tuple(slice(a, a + n) for a, n in zip(starts, sizes))
+        return whole[(slice(None), *cut)]
+
+    said = "it is cropped at the top and the left, as with output_padding, not at the other side"
+    yield _calling(layer, "layers", said, other_side)
+
+
+def pooling(layer: Any) -> Iterator[Edit]:
+    """Yield the other kind of pooling, and padding that is the same on all sides or counted."""
+    right = layer.call
+    kind = "average" if "Average" in type(layer).__name__ else "max"
+    other = ops.max_pool if kind == "average" else ops.average_pool
+    size, strides, padding = layer.pool_size, layer.strides, layer.padding
+    said = f"it takes the {'maximum' if kind == 'average' else 'average'}"
+    swapped = lambda x: other(x, size, strides, padding)  # noqa: E731
+    yield _calling(layer, "between", said, swapped)
+    if padding != "same":
+        return
+    width = [((k - 1) // 2, (k - 1) // 2) for k in size]
+    if kind == "average":
+
+        def counted(x: Any) -> Any:
+            return right(x) * _share(x, size, strides)
+
+        yield _calling(layer, "between", "it counts the padding", counted)
+    else:
+        low = lambda x: ops.pad(x, [(0, 0), *width, (0, 0)], constant_values=-1e30)  # noqa: E731
+        symmetric = lambda x: ops.max_pool(low(x), size, strides, "valid")  # noqa: E731
+        yield _calling(layer, "between", "its padding is the same on both sides", symmetric)
+
+
+def _share(x: Any, size: Any, strides: Any) -> Any:
+    """Return which share of each window lies in the image."""
+    ones = ops.ones_like(x)
+    width = [((k - 1) // 2, k // 2) for k in size]
+    padded = ops.pad(ones, [(0, 0), *width, (0, 0)])
+    return ops.average_pool(padded, size, strides, "valid")
+
+
+def global_pooling(layer: Any) -> Iterator[Edit]:
+    """Yield the other kind of pooling."""
+    average = "Average" in type(layer).__name__
+    other = ops.max if average else ops.mean
+    said = f"it takes the {'maximum' if average else 'average'}"
+    axes = lambda x: tuple(range(1, len(x.shape) - 1))  # noqa: E731
+    yield _calling(
+        layer, "between", said, lambda x, **_: other(x, axis=axes(x), keepdims=layer.keepdims)
+    )
+
+
+def upsampling(layer: Any) -> Iterator[Edit]:
+    """Yield the other interpolation."""
+    for other in {"nearest", "bilinear"} - {layer.interpolation}:
+        yield _setting(layer, "between", interpolation=other)
+
+
+def recurrent(layer: Any) -> Iterator[Edit]:
+    """Yield other gates, biases that move twice as fast, and a mask that is ignored."""
+    right = layer.call
+
+    def unmasked(sequences: Any, *arguments: Any, mask: Any = None, **options: Any) -> Any:
+        return right(sequences, *arguments, **options)
+
+    yield _calling(layer, "outputs", "it ignores the mask", unmasked)
+    cell = getattr(layer, "cell", None)
+    if cell is None:
+        return
+    for name, kind in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
+        for other in ("relu", "hard sigmoid", "tanh", "sigmoid"):
+            if hasattr(cell, name) and other != kind:
+                edit = _setting(cell, "layers", f"{name} is {other}", **{name: FUNCTIONS[other]})
+                yield Edit(layer.name, edit.mistake, "layers", edit.plant)
+    if getattr(cell, "reset_after", None) is True:
+        yield Edit(
+            layer.name,
+            "the reset gate is applied before the product, not after",
+            "layers",
+            partial(holding, cell, call=partial(_reset_before, cell)),
+        )
+
+
+def _reset_before(cell: Any, inputs: Any, states: Any, training: bool = False) -> Any:
+    h = states[0] if isinstance(states, list | tuple) else states
+    bias, recurrent_bias = cell.bias[0], cell.bias[1]
+    x_z, x_r, x_h = ops.split(ops.matmul(inputs, cell.kernel) + bias, 3, axis=-1)
+    k_z, k_r, k_h = ops.split(cell.recurrent_kernel, 3, axis=-1)
+    b_z, b_r, b_h = ops.split(recurrent_bias, 3, axis=-1)
+    z = cell.recurrent_activation(x_z + ops.matmul(h, k_z) + b_z)
+    r = cell.recurrent_activation(x_r + ops.matmul(h, k_r) + b_r)
+    candidate = cell.activation(x_h + ops.matmul(r * h, k_h) + b_h)
+    new = z * h + (1 - z) * candidate
+    return new, [new] if isinstance(states, list | tuple) else new
+
+
+def bidirectional(layer: Any) -> Iterator[Edit]:
+    """Yield a backward half that is not turned round again, and other ways to merge."""
+    if layer.merge_mode == "concat":
+        part = layer.backward_layer
+        right = part.call
+
+        def unturned(*arguments: Any, **options: Any) -> Any:
+            outputs = right(*arguments, **options)
+            return ops.flip(outputs, axis=1) if part.return_sequences else outputs
+
+        def last(*arguments: Any, **options: Any) -> Any:
+            with holding(part, return_sequences=True):
+                return right(*arguments, **options)[:, 0]
+
+        if part.return_sequences:
+            yield Edit(
+                layer.name,
+                "its backward half is not turned round again",
+                "layers",
+                partial(holding, part, call=unturned),
+            )
+        else:
+            said = "its backward half is taken at the last step, where it has seen one step only"
+            yield Edit(layer.name, said, "between", partial(holding, part, call=last))
+
+
+def attention(layer: Any) -> Iterator[Edit]:
+    """Yield other scales, and a causal mask."""
+    right = layer._compute_attention
+    width = layer._num_heads * layer._key_dim
+    factors = {
+        "the scores are not scaled": layer._key_dim**0.5,
+        "the scores are scaled by the whole width": (layer._key_dim / width) ** 0.5,
+        "the scores are scaled by the width, not its root": layer._key_dim**-0.5,
+    }
+
+    def scaled(factor: float, query: Any, *arguments: Any, **options: Any) -> Any:
+        return right(query * factor, *arguments, **options)
+
+    for said, factor in factors.items():
+        if abs(factor - 1) > 1e-9:
+            plant = partial(holding, layer, _compute_attention=partial(scaled, factor))
+            yield Edit(layer.name, said, "between", plant)
+
+    def causal(*arguments: Any, **options: Any) -> Any:
+        return right(*arguments, **{**options, "use_causal_mask": True})
+
+    plant = partial(holding, layer, _compute_attention=causal)
+    yield Edit(layer.name, "it looks back only: a causal mask", "between", plant)
+
+
+def embedding(layer: Any) -> Iterator[Edit]:
+    """Yield the factor of the transformer."""
+    right = layer.call
+    factor = layer.output_dim**0.5
+    said = "it is multiplied by the root of its width"
+    yield _calling(layer, "between", said, lambda x: right(x) * factor)
+
+
+def biased(layer: Any) -> Iterator[Edit]:
+    """Yield a bias that is missing."""
+    if getattr(layer, "use_bias", False) and getattr(layer, "bias", None) is not None:
+        of_dense = isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense)
+        none = {"bias": None} if of_dense else {"use_bias": False}
+        yield Edit(layer.name, "no bias", "layers", partial(holding, layer, **none))
+
+
+def reshape(layer: Any) -> Iterator[Edit]:
+    """Yield the order of a picture with its channels first."""
+    if len(layer.target_shape) == 3:
+        right = layer.call
+        h, w, c = layer.target_shape
+
+        def channels_first(inputs: Any) -> Any:
+            return ops.transpose(ops.reshape(right(inputs), (-1, c, h, w)), (0, 2, 3, 1))
+
+        yield _calling(layer, "between", "it reshapes to channels first", channels_first)
+
+
+L = keras.layers
+OF_KIND: tuple[tuple[Any, Callable[[Any], Iterator[Edit]]], ...] = (
+    ((L.BatchNormalization, L.LayerNormalization, L.GroupNormalization), normalization),
+    (L.BatchNormalization, batch_normalization),
+    (L.Conv1D | L.Conv2D | L.Conv3D, convolution),
+    (L.DepthwiseConv2D, depthwise),
+    ((L.Conv1DTranspose, L.Conv2DTranspose), transposed),
+    ((L.Dense, L.Conv1D, L.Conv2D, L.DepthwiseConv2D, L.Conv2DTranspose, L.EinsumDense), biased),
+    ((L.Dense, L.Conv1D, L.Conv2D, L.DepthwiseConv2D, L.Conv2DTranspose, L.Activation), activation),
+    ((L.ReLU, L.LeakyReLU, L.ELU, L.Softmax), function_layer),
+    (L.Flatten, flatten),
+    (L.Reshape, reshape),
+    ((L.MaxPooling1D, L.MaxPooling2D, L.AveragePooling1D, L.AveragePooling2D), pooling),
+    ((L.GlobalAveragePooling1D, L.GlobalAveragePooling2D), global_pooling),
+    ((L.GlobalMaxPooling1D, L.GlobalMaxPooling2D), global_pooling),
+    (L.UpSampling2D, upsampling),
+    ((L.LSTM, L.GRU, L.SimpleRNN), recurrent),
+    (L.Bidirectional, bidirectional),
+    (L.MultiHeadAttention, attention),
+    (L.Embedding, embedding),
+)
+"""By the class of a layer, the edits that it may have."""

@@ -1,0 +1,101 @@
+"""A Keras model in a process of its own, in a dtype and on a backend of its own."""
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from multiprocessing import Pipe
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from parity_tests.ports.messages import PortError, UnusablePort, decode, encode
+
+ROOT = Path(__file__).parents[2]
+
+
+class KerasProcess:
+    """The process of a Keras model.
+
+    Args:
+        path: Of its file.
+        floatx: The dtype that it computes in.
+        backend: Of Keras.
+        python: The interpreter, which has Keras, this backend, NumPy and safetensors.
+        limit: Seconds within which a call must be answered.
+    """
+
+    def __init__(
+        self, path: Path, floatx: str, backend: str, python: str, limit: float = 600.0
+    ) -> None:
+        self.path, self.limit = path, limit
+        self._connection, theirs = Pipe()
+        self._errors = tempfile.TemporaryFile()
+        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
+        environment["PYTHONPATH"] = str(ROOT)
+        command = [python, "-m", "parity_tests.models.original", str(theirs.fileno()), floatx]
+        try:
+            self._process = subprocess.Popen(
+                [*command, str(path.absolute())],
+                env=environment,
+                pass_fds=[theirs.fileno()],
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=self._errors,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise UnusablePort(f"{python} cannot be run: {error.strerror}") from error
+        theirs.close()
+
+    def close(self) -> None:
+        """End the process."""
+        self._connection.close()
+        self._process.kill()
+        self._process.wait()
+        self._errors.close()
+
+    def send(
+        self, method: str, arrays: Mapping[str, np.ndarray] | None = None, **options: Any
+    ) -> None:
+        """Ask a question, to be answered by `receive`."""
+        try:
+            self._connection.send_bytes(encode({"method": method, **options}, arrays or {}))
+        except OSError as error:
+            raise self._ended() from error
+
+    def receive(self) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return the answer to the question that was asked.
+
+        Raises:
+            UnusablePort: If the file is no model that can be judged.
+            PortError: If the file raised an error, or its process ended.
+        """
+        if not self._connection.poll(self.limit):
+            raise PortError(f"{self.path} took more than {self.limit:g} s: does it loop for ever?")
+        try:
+            answer, found = decode(self._connection.recv_bytes())
+        except (EOFError, OSError) as error:
+            raise self._ended() from error
+        if "unusable" in answer:
+            raise UnusablePort(f"{self.path}: {answer['unusable']}")
+        if "error" in answer:
+            raise PortError(f"{self.path} raised an error: {answer['error']}")
+        return answer, found
+
+    def ask(
+        self, method: str, arrays: Mapping[str, np.ndarray] | None = None, **options: Any
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return the answer to a question, and its arrays."""
+        self.send(method, arrays, **options)
+        return self.receive()
+
+    def _ended(self) -> PortError:
+        self._process.wait()
+        self._errors.seek(0)
+        lines = self._errors.read().decode(errors="replace").splitlines() or ["no message"]
+        return PortError(
+            f"the process of {self.path} ended with exit status {self._process.returncode}: "
+            f"{lines[-1]}"
+        )

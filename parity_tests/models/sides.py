@@ -1,0 +1,157 @@
+"""The two sides of a comparison: what the Keras model answers, and what its port does."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from parity_tests.models.mapping import ModelMapping
+from parity_tests.models.recipes import Arrays, Pairing
+from parity_tests.models.reference import KerasProcess
+from parity_tests.ports.user_port import Process
+
+CHANNELS_FIRST = ("Conv", "BatchNorm", "SyncBatchNorm", "GroupNorm", "InstanceNorm")
+STEPS = 5
+"""Of training, enough for a schedule that is one step off to show."""
+
+
+@dataclass
+class KerasSide:
+    """A Keras model that answers with some mistakes made; each answer is kept.
+
+    Attributes:
+        process: Of the model.
+        kept: Answers, by question and mistakes.
+    """
+
+    process: KerasProcess
+    kept: dict[tuple, Any] = field(default_factory=dict)
+
+    def trace(self, training: bool, edits: Sequence[str] = ()) -> tuple[list[dict], Arrays]:
+        """Return the calls of the units, and the arrays of them and of the outputs."""
+        said, arrays = self._ask("trace", edits, training=training)
+        return said["calls"], arrays
+
+    def order(self) -> list[list[Any]]:
+        """Return the name of each layer that is called, and how many calls of units came before."""
+        return self._ask("trace", (), training=False)[0]["order"]
+
+    def train(self, edits: Sequence[str] = (), steps: int = STEPS) -> Arrays:
+        """Return losses, first gradients, weights and outputs."""
+        if steps == 1 and ("train", STEPS, tuple(edits)) in self.kept:
+            steps = STEPS
+        return self._ask("train", edits, steps=steps)[1]
+
+    def _ask(self, method: str, edits: Sequence[str], **options: Any) -> tuple[dict, Arrays]:
+        key = (method, *options.values(), tuple(edits))
+        if key not in self.kept:
+            mistaken = [k for k in self.kept if k[-1]]
+            if len(mistaken) > 6:  # models may be large
+                del self.kept[mistaken[0]]
+            self.kept[key] = self.process.ask(method, edits=list(edits), **options)
+        return self.kept[key]
+
+
+@dataclass
+class PortSide:
+    """A port that is asked what its Keras model is asked.
+
+    Attributes:
+        process: Of the port.
+        mapping: Of its modules.
+        form: Of its inputs: "channels first" or "as it is".
+        batch: Inputs and targets, by name.
+        weights: The model's first weights, by path.
+        output: What its model returns where Keras returns probabilities.
+        kept: What it has answered so far.
+    """
+
+    process: Process
+    mapping: ModelMapping
+    form: str
+    batch: Arrays
+    weights: Arrays
+    output: str = "as it is"
+    kept: dict[Any, Any] = field(default_factory=dict)
+
+    def begin(self) -> int:
+        """Begin anew, with the model's weights; return the session."""
+        session = self.process.begin(0, dropout=False)
+        self.process.ask("load_weights", self.mapping.to_port(self.weights), session=session)
+        return session
+
+    def trace(self, training: bool, feed: Mapping[str, np.ndarray] | None = None) -> Any:
+        """Return the calls of its units, given what each should return, and the arrays."""
+        session = self.begin()
+        arrays = {**self.batch, **(feed or {})}
+        options = {"form": self.form, "training": training, "session": session}
+        return self.process.ask("trace", arrays, **options)
+
+    def unit_output(self, pair: Pairing, inputs: list[np.ndarray], training: bool) -> np.ndarray:
+        """Return what one unit makes of the inputs of its layer, arranged as the layer's."""
+        if self.kept.get("session") != self.process.sessions:  # only the latest is kept
+            self.kept["session"] = self.begin()
+        given = [arranged(pair.module, array) for array in inputs]
+        arrays = {f"input {i}": array for i, array in enumerate(given)}
+        options = {
+            "unit": pair.module["path"],
+            "training": training,
+            "session": self.kept["session"],
+        }
+        return arranged_back(
+            pair.module, self.process.ask("unit_output", arrays, **options)[1]["output"]
+        )
+
+    def train(self) -> Arrays:
+        """Return losses, first gradients, weights and outputs, by the model's paths."""
+        if "train" not in self.kept:
+            session = self.begin()
+            options = {"form": self.form, "steps": STEPS, "session": session}
+            said, found = self.process.ask("steps", self.batch, **options)
+            kept = {"losses": found["losses"]}
+            for prefix in ("gradient ", "first ", "last "):
+                own = {k.removeprefix(prefix): a for k, a in found.items() if k.startswith(prefix)}
+                back = self.mapping.to_keras(own, gradient=prefix == "gradient ")
+                kept |= {f"{prefix}{path}": array for path, array in back.items()}
+            kept |= {k: self.returned(a) for k, a in found.items() if k.startswith("outputs")}
+            self.kept["train"] = kept
+        return self.kept["train"]
+
+    def returned(self, array: np.ndarray) -> np.ndarray:
+        """Return an output as the Keras model returns it."""
+        if self.form == "channels first" and array.ndim > 3:
+            array = np.moveaxis(array, 1, -1)
+        return OUTPUTS[self.output](array)
+
+
+def _softmax(x: np.ndarray) -> np.ndarray:
+    exponentials = np.exp(x - x.max(axis=-1, keepdims=True))
+    return exponentials / exponentials.sum(axis=-1, keepdims=True)
+
+
+OUTPUTS = {
+    "as it is": lambda x: x,
+    "logits of a softmax": _softmax,
+    "logits of a sigmoid": lambda x: 1 / (1 + np.exp(-x)),
+    "logarithms of probabilities": np.exp,
+}
+"""What a port may return where Keras returns probabilities, in the order that is tried."""
+
+
+def arranged(module: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
+    """Return an array of a Keras layer with its axes where a module of PyTorch has them."""
+    if module["class"].startswith(CHANNELS_FIRST) and array.ndim > 2:
+        return np.ascontiguousarray(np.moveaxis(array, -1, 1))
+    if module["config"].get("batch_first") is False and array.ndim == 3:
+        return np.ascontiguousarray(np.swapaxes(array, 0, 1))
+    return array
+
+
+def arranged_back(module: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
+    """Return an array of a module of PyTorch with its axes where a Keras layer has them."""
+    if module["class"].startswith(CHANNELS_FIRST) and array.ndim > 2:
+        return np.moveaxis(array, 1, -1)
+    if module["config"].get("batch_first") is False and array.ndim == 3:
+        return np.swapaxes(array, 0, 1)
+    return array

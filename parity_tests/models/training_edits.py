@@ -1,0 +1,295 @@
+"""Mistakes in the loss, the regularizers and the optimizer."""
+
+import inspect
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
+from typing import Any
+
+import keras
+from keras import ops
+
+from parity_tests.models import units
+from parity_tests.models.edits import Edit, holding
+
+OPTIONS = ("from_logits", "label_smoothing", "delta")
+"""Of a loss function."""
+
+
+def of(model: Any) -> Iterator[Edit]:
+    """Yield the edits of a compiled model that do not belong to a layer."""
+    for index, flat in enumerate(model._compile_loss._flat_losses if model._compile_loss else ()):
+        several = len(model._compile_loss._flat_losses) > 1
+        where = f"loss {flat.name or index}" if several else "loss"
+        if flat.loss is not None:
+            yield from _of_loss(where, flat.loss)
+    yield from _of_weights(model)
+    yield from _of_regularizers(model)
+    yield from _of_optimizer(model)
+
+
+def _of_loss(where: str, loss: Any) -> Iterator[Edit]:
+    function = getattr(loss, "fn", loss)
+    parameters = inspect.signature(function).parameters.values() if callable(function) else ()
+    known = {p.name: p.default for p in parameters if p.name in OPTIONS}
+    known |= getattr(loss, "_fn_kwargs", {})
+
+    def setting(mistake: str, **values: Any) -> Edit:
+        return Edit(where, mistake, "loss", partial(holding, loss, _fn_kwargs={**known, **values}))
+
+    if known.get("from_logits"):
+        yield setting("logits are taken for probabilities", from_logits=False)
+    elif "from_logits" in known:
+        # A sum is another tensor, from which Keras cannot find the logits again.
+        options = {**known, "from_logits": True}
+        twice = lambda y_true, y_pred: function(y_true, y_pred + 0.0, **options)  # noqa: E731
+        said = "probabilities are taken for logits: softmax or sigmoid is applied twice"
+        yield Edit(where, said, "loss", partial(holding, loss, call=twice))
+    if known.get("label_smoothing"):
+        yield setting("no label smoothing", label_smoothing=0.0)
+    elif "label_smoothing" in known:
+        yield setting("label smoothing of 0.1", label_smoothing=0.1)
+    for delta in (0.5, 1.0, 2.0):
+        if known.get("delta", delta) != delta:
+            yield setting(f"delta is {delta}, not {known['delta']}", delta=delta)
+    if loss.reduction != "sum":
+        said = "the losses are summed, not averaged"
+        yield Edit(where, said, "loss", partial(holding, loss, reduction="sum"))
+    right = loss.call
+    for said, factor in (("it is halved", lambda _: 0.5), ("it is doubled", lambda _: 2.0)):
+        yield Edit(where, said, "loss", partial(holding, loss, call=_scaled(right, factor)))
+    classes = lambda y: 1.0 / y.shape[-1]  # noqa: E731
+    outputs = lambda y: float(y.shape[-1])  # noqa: E731
+    said = "it is averaged over the classes as well"
+    yield Edit(where, said, "loss", partial(holding, loss, call=_scaled(right, classes)))
+    said = "it is summed over the outputs of a sample, not averaged"
+    yield Edit(where, said, "loss", partial(holding, loss, call=_scaled(right, outputs)))
+
+
+def _scaled(right: Callable, factor: Callable[[Any], float]) -> Callable:
+    return lambda y_true, y_pred: right(y_true, y_pred) * factor(y_pred)
+
+
+def _of_weights(model: Any) -> Iterator[Edit]:
+    compiled = model._compile_loss
+    flat = compiled._flat_losses if compiled else []
+    for index, one in enumerate(flat):
+        if one.loss_weights not in (None, 1, 1.0):
+            others = [*flat[:index], one._replace(loss_weights=1.0), *flat[index + 1 :]]
+            yield Edit(
+                "loss",
+                f"the loss {one.name} has no weight of {one.loss_weights}",
+                "loss",
+                partial(holding, compiled, _flat_losses=others),
+            )
+
+
+def _of_regularizers(model: Any) -> Iterator[Edit]:
+    held = [v for v in model.trainable_variables if getattr(v, "regularizer", None)]
+    if not held:
+        return
+
+    @contextmanager
+    def scaled(factor: float) -> Iterator[None]:
+        right = [variable.regularizer for variable in held]
+        for variable, of in zip(held, right, strict=True):
+            variable.regularizer = (lambda w, of=of: of(w) * factor) if factor else None
+        try:
+            yield
+        finally:
+            for variable, of in zip(held, right, strict=True):
+                variable.regularizer = of
+
+    for said, factor in (
+        ("the penalty on the weights is missing", 0.0),
+        ("the penalty on the weights is halved", 0.5),
+        ("the penalty on the weights is doubled", 2.0),
+    ):
+        yield Edit("loss", said, "loss", partial(scaled, factor))
+
+
+def _of_optimizer(model: Any) -> Iterator[Edit]:
+    optimizer = model.optimizer
+    kind, config = type(optimizer), optimizer.get_config()
+
+    def made(of: type, **values: Any) -> AbstractContextManager[None]:
+        fresh = of.from_config({**optimizer.get_config(), **values})
+        return holding(model, optimizer=fresh)
+
+    for said, values in _settings(optimizer, config):
+        yield Edit("optimizer", said, "update", partial(made, kind, **values))
+    for said, other in _kinds(kind, config):
+        yield Edit("optimizer", said, "update", partial(made, other))
+    for said, rate in _rates(optimizer):
+        yield Edit("optimizer", said, "update", partial(_with_rate, model, kind, rate))
+    for layer in units.of(model):
+        if isinstance(layer, keras.layers.LSTM | keras.layers.SimpleRNN):
+            said = "its bias is two, as in torch.nn: the sum moves twice as fast"
+            yield Edit(layer.name, said, "update", partial(_doubled, model, layer.cell.bias))
+
+
+def _settings(optimizer: Any, config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield other values of what an optimizer is configured with."""
+    others: dict[str, tuple[Any, ...]] = {
+        "momentum": (0.0, 0.9),
+        "nesterov": (False, True),
+        "rho": (0.9, 0.99, 0.95),
+        "beta_1": (0.9, 0.5),
+        "beta_2": (0.999, 0.99, 0.98),
+        "epsilon": (1e-7, 1e-8, 1e-6),
+        "initial_accumulator_value": (0.0, 0.1),
+        "amsgrad": (False, True),
+        "centered": (False, True),
+        "weight_decay": (None, 0.01, 0.004),
+        "clipnorm": (None, 1.0),
+        "global_clipnorm": (None, 1.0),
+        "clipvalue": (None, 1.0),
+    }
+    for name, values in others.items():
+        if name not in config or (name == "nesterov" and not config.get("momentum")):
+            continue
+        for value in values:
+            if value != config[name]:
+                yield f"{name} is {value}, not {config[name]}", {name: value}
+    norm, whole = config.get("clipnorm"), config.get("global_clipnorm")
+    if norm:
+        said = "the norm of all gradients together is clipped, not of each"
+        yield said, {"clipnorm": None, "global_clipnorm": norm}
+        yield "the gradients are clipped by value", {"clipnorm": None, "clipvalue": norm}
+    if whole:
+        said = "the norm of each gradient is clipped, not of all together"
+        yield said, {"clipnorm": whole, "global_clipnorm": None}
+        yield "the gradients are clipped by value", {"global_clipnorm": None, "clipvalue": whole}
+
+
+def _rates(optimizer: Any) -> Iterator[tuple[str, Any]]:
+    """Yield other learning rates, as functions of the step."""
+    right = optimizer._learning_rate
+    if isinstance(right, keras.optimizers.schedules.LearningRateSchedule):
+        yield "the schedule is one step early", lambda step: right(step + 1)
+        yield "the schedule is one step late", lambda step: right(ops.maximum(step - 1, 0))
+        yield "the schedule is missing: the rate stays", lambda _: right(0)
+    rate = right if callable(right) else lambda _: ops.convert_to_tensor(right)
+    for said, factor in (("ten times the rate", 10.0), ("a tenth of the rate", 0.1)):
+        yield said, lambda step, factor=factor: rate(step) * factor
+
+
+@contextmanager
+def _with_rate(model: Any, kind: type, rate: Callable[[Any], Any]) -> Iterator[None]:
+    class Rated(kind):  # type: ignore[misc]
+        def _get_current_learning_rate(self) -> Any:
+            return rate(self.iterations)
+
+    fresh = Rated.from_config(model.optimizer.get_config())
+    with holding(model, optimizer=fresh):
+        yield
+
+
+@contextmanager
+def _doubled(model: Any, bias: Any) -> Iterator[None]:
+    right = model.optimizer.update_step
+
+    def update_step(gradient: Any, variable: Any, rate: Any) -> None:
+        before = ops.convert_to_tensor(variable) + 0
+        right(gradient, variable, rate)
+        if variable.path == bias.path:
+            variable.assign(2 * variable - before)
+
+    with holding(model.optimizer, update_step=update_step):
+        yield
+
+
+def _kinds(kind: type, config: dict[str, Any]) -> Iterator[tuple[str, type]]:
+    """Yield optimizers that compute otherwise from the same constants."""
+    base: Any = kind
+    decay = config.get("weight_decay")
+
+    class Coupled(base):
+        """Adds the weights to the gradient."""
+
+        def _apply_weight_decay(self, variables: Any) -> None:
+            pass
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            gradient = ops.cast(gradient, variable.dtype)
+            super().update_step(gradient + decay * variable, variable, learning_rate)
+
+    class Merged(base):
+        """Adds up the rows of an embedding's gradient that are the same word's."""
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            super().update_step(ops.convert_to_tensor(gradient), variable, learning_rate)
+
+    class Forgetful(base):
+        """Begins anew at each step."""
+
+        def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
+            for held in self.variables:
+                if held is not self._iterations and held.path.split("/")[-1] != "learning_rate":
+                    held.assign(ops.zeros_like(held))
+            return super().apply(grads, trainable_variables)
+
+    if decay:
+        yield "the weight decay is added to the gradient, not taken off the weights", Coupled
+    if kind is not keras.optimizers.SGD:
+        yield "the gradient's rows of a repeated word are added before they are squared", Merged
+    if kind is not keras.optimizers.SGD or config.get("momentum"):
+        yield "its state is forgotten at each step", Forgetful
+    if kind in (keras.optimizers.Adam, keras.optimizers.AdamW):
+        yield "epsilon is added after the correction of the bias, as in torch.optim", _adam(kind)
+        yield "epsilon is added as in torch.optim, and is 1e-08", _adam(kind, 1e-8)
+        yield "no correction of the bias", _adam(kind, corrected=False)
+    if kind is keras.optimizers.RMSprop:
+        yield "epsilon is added to the root, as in torch.optim, not under it", _rmsprop(kind)
+        yield "epsilon is added to the root, and is 1e-08", _rmsprop(kind, 1e-8)
+        yield "as torch.optim by default: alpha 0.99, epsilon 1e-08", _rmsprop(kind, 1e-8, 0.99)
+    if kind is keras.optimizers.Adagrad:
+        yield "epsilon is added to the root, and is 1e-10", _adagrad(kind, 1e-10)
+
+
+def _adam(kind: Any, epsilon: float | None = None, corrected: bool = True) -> type:
+    class TorchAdam(kind):
+        """Adam as PyTorch has it."""
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            lr, g = ops.cast(learning_rate, variable.dtype), ops.convert_to_tensor(gradient)
+            index = self._get_variable_index(variable)
+            m, v = self._momentums[index], self._velocities[index]
+            m.assign(m + (g - m) * (1 - self.beta_1))
+            v.assign(v + (ops.square(g) - v) * (1 - self.beta_2))
+            step = ops.cast(self.iterations + 1, variable.dtype)
+            one, two = ops.cast(self.beta_1, variable.dtype), ops.cast(self.beta_2, variable.dtype)
+            first = 1 - ops.power(one, step) if corrected else 1.0
+            second = 1 - ops.power(two, step) if corrected else 1.0
+            under = ops.sqrt(v / second) + (self.epsilon if epsilon is None else epsilon)
+            variable.assign(variable - lr * m / first / under)
+
+    return TorchAdam
+
+
+def _rmsprop(kind: Any, epsilon: float | None = None, rho: float | None = None) -> type:
+    class TorchRMSprop(kind):
+        """RMSprop as PyTorch has it."""
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            lr, g = ops.cast(learning_rate, variable.dtype), ops.convert_to_tensor(gradient)
+            v = self._velocities[self._get_variable_index(variable)]
+            alpha = self.rho if rho is None else rho
+            v.assign(alpha * v + (1 - alpha) * ops.square(g))
+            under = ops.sqrt(v) + (self.epsilon if epsilon is None else epsilon)
+            variable.assign(variable - lr * g / under)
+
+    return TorchRMSprop
+
+
+def _adagrad(kind: Any, epsilon: float) -> type:
+    class TorchAdagrad(kind):
+        """Adagrad as PyTorch has it."""
+
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            lr, g = ops.cast(learning_rate, variable.dtype), ops.convert_to_tensor(gradient)
+            a = self._accumulators[self._get_variable_index(variable)]
+            a.assign(ops.square(g) if int(self.iterations) == 0 else a + ops.square(g))
+            variable.assign(variable - lr * g / (ops.sqrt(a) + epsilon))
+
+    return TorchAdagrad

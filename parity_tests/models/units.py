@@ -1,0 +1,211 @@
+"""What a Keras model is made of: its units, the layers that hold weights."""
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+from unittest import mock
+
+import keras
+import numpy as np
+
+RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
+WHOLE = (*RECURRENT, keras.layers.MultiHeadAttention, keras.layers.SeparableConv2D)
+"""Layers that hold others, and are one unit all the same."""
+NOISE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout", "AlphaDropout")
+SAID = (
+    "units filters kernel_size strides padding dilation_rate groups axis epsilon momentum "
+    "num_heads key_dim input_dim output_dim return_sequences reset_after go_backwards merge_mode "
+    "depth_multiplier data_format"
+)
+"""Of the configuration of a layer, what a mapping and a message may need."""
+
+
+def walk(layer: Any) -> Iterator[Any]:
+    """Yield the layers in a layer, those in them as well."""
+    for part in getattr(layer, "layers", None) or layer._layers:
+        if isinstance(part, keras.Layer):
+            yield part
+            yield from walk(part)
+
+
+def of(model: Any) -> list[Any]:
+    """Return the units of a model, each once."""
+    found: dict[int, Any] = {}
+
+    def visit(layer: Any) -> None:
+        parts = [part for part in getattr(layer, "layers", None) or layer._layers]
+        parts = [part for part in parts if isinstance(part, keras.Layer)]
+        if isinstance(layer, WHOLE) or (layer.weights and not any(p.weights for p in parts)):
+            found.setdefault(id(layer), layer)
+        else:
+            for part in parts:
+                visit(part)
+
+    for layer in getattr(model, "layers", None) or model._layers:
+        if isinstance(layer, keras.Layer):
+            visit(layer)
+    return [layer for layer in found.values() if any(is_float(w) for w in layer.weights)]
+
+
+def is_float(variable: Any) -> bool:
+    """Return whether a variable is a weight, and no counter or seed."""
+    return "float" in str(variable.dtype)
+
+
+def describe(layer: Any) -> dict[str, Any]:
+    """Return what a unit is: its path, its class, its weights by role, its configuration."""
+    config = layer.get_config() if not isinstance(layer, RECURRENT) else _of_recurrent(layer)
+    roles = {_role(layer, w): [w.path, list(w.shape)] for w in layer.weights if is_float(w)}
+    return {
+        "path": layer.path or layer.name,
+        "name": layer.name,
+        "class": type(layer).__name__,
+        "inner": type(getattr(layer, "forward_layer", layer)).__name__,
+        "weights": roles,
+        "config": {name: config[name] for name in SAID.split() if name in config},
+    }
+
+
+def _of_recurrent(layer: Any) -> dict[str, Any]:
+    inner = getattr(layer, "forward_layer", layer)
+    config = inner.get_config() if hasattr(inner, "units") else {}
+    return {**config, "merge_mode": getattr(layer, "merge_mode", None)}
+
+
+def _role(layer: Any, variable: Any) -> str:
+    """Return what a weight is for, such as "kernel", or "query kernel" in a part of a layer."""
+    name = str(variable.name)
+    if isinstance(layer, keras.layers.Bidirectional):
+        own = {id(w) for w in layer.forward_layer.weights}
+        return ("forward " if id(variable) in own else "backward ") + name
+    if isinstance(layer, keras.layers.MultiHeadAttention):
+        for part in ("query", "key", "value", "output"):
+            if any(variable is w for w in getattr(layer, f"_{part}_dense").weights):
+                return f"{part} {name}"
+    return name
+
+
+def silence(model: Any) -> list[list[Any]]:
+    """Switch the noise off; return the kind and the rate of each layer that made some."""
+    found: list[list[Any]] = []
+    for layer in {id(part): part for part in walk(model)}.values():
+        name = type(layer).__name__
+        if name in NOISE and layer.rate:
+            found.append([name, float(layer.rate)])
+            layer.rate = 0.0
+        elif name == "GaussianNoise" and layer.stddev:
+            found.append([name, float(layer.stddev)])
+            layer.stddev = 0.0
+        elif isinstance(layer, keras.layers.MultiHeadAttention) and layer._dropout:
+            layer._dropout_layer.rate = 0.0
+        elif isinstance(layer, RECURRENT):
+            for cell in (getattr(layer, "cell", None),):
+                if cell is not None and (cell.dropout or cell.recurrent_dropout):
+                    found.append([name, float(cell.dropout or cell.recurrent_dropout)])
+                    cell.dropout = cell.recurrent_dropout = 0.0
+    return found
+
+
+@contextlib.contextmanager
+def traced(model: Any, order: list[list[Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Keep what goes into each unit and comes out of it, before its activation.
+
+    Args:
+        model: Whose units.
+        order: Takes the name of each layer that is called, and how many calls of units came
+            before.
+    """
+    known = {id(unit): unit.path or unit.name for unit in of(model)}
+    calls: list[dict[str, Any]] = []
+    right = keras.Layer.__call__
+    inside: list[Any] = []
+
+    def call(layer: Any, *arguments: Any, **options: Any) -> Any:
+        order.append([layer.name, len(calls)])
+        if id(layer) not in known or inside:
+            return right(layer, *arguments, **options)
+        seen: list[Any] = []
+        inside.append(layer)
+        try:
+            with _activation_seen(layer, seen):
+                returned = right(layer, *arguments, **options)
+            output = seen[-1] if seen else returned
+            if isinstance(layer, RECURRENT):
+                output = _sequence(layer, arguments[0], options)
+        finally:
+            inside.pop()
+        given = [a for a in (*arguments, *options.values()) if keras.ops.is_tensor(a)]
+        if isinstance(arguments[0], list | tuple):
+            given = list(arguments[0])
+        output = output[0] if isinstance(output, list | tuple) else output
+        whole = returned[0] if isinstance(returned, list | tuple) else returned
+        whole = output if isinstance(layer, RECURRENT) else whole
+        mask = any(getattr(a, "_keras_mask", None) is not None for a in given)
+        calls.append(
+            {
+                "unit": known[id(layer)],
+                "masked": mask or options.get("mask") is not None,
+                "inputs": [keras.ops.convert_to_numpy(a) for a in given],
+                "output": keras.ops.convert_to_numpy(output),
+                "returned": keras.ops.convert_to_numpy(whole),
+            }
+        )
+        return returned
+
+    with mock.patch.object(keras.Layer, "__call__", call):
+        yield calls
+
+
+@contextlib.contextmanager
+def _activation_seen(layer: Any, seen: list[Any]) -> Iterator[None]:
+    right = getattr(layer, "activation", None)
+    if right is None or isinstance(layer, WHOLE):
+        yield
+        return
+
+    def activation(value: Any) -> Any:
+        seen.append(value)
+        return right(value)
+
+    with mock.patch.object(layer, "activation", activation):
+        yield
+
+
+def _sequence(layer: Any, inputs: Any, options: dict[str, Any]) -> Any:
+    """Return what a recurrent layer computes at every step, whatever it returns."""
+    parts = [layer]
+    if isinstance(layer, keras.layers.Bidirectional):
+        parts = [layer, layer.forward_layer, layer.backward_layer]
+    with contextlib.ExitStack() as stack:
+        for part in parts:
+            if hasattr(part, "return_sequences"):
+                stack.enter_context(mock.patch.object(part, "return_sequences", True))
+        allowed = {k: v for k, v in options.items() if k in ("mask", "training")}
+        return layer.call(inputs, **allowed)
+
+
+@contextlib.contextmanager
+def gradients_seen(model: Any) -> Iterator[dict[str, np.ndarray]]:
+    """Keep the gradients that an optimizer takes, clipped, by the path of their weight."""
+    found: dict[str, np.ndarray] = {}
+    optimizer = model.optimizer
+    apply, clip = optimizer.apply, optimizer._clip_gradients
+
+    def applied(gradients: Any, variables: Any = None) -> Any:
+        names = [v.path for v in variables or optimizer._trainable_variables]
+
+        def clipped(of: Any) -> Any:
+            kept = clip(of)
+            dense = [g if g is None else keras.ops.convert_to_tensor(g) for g in kept]
+            found.update({
+                name: keras.ops.convert_to_numpy(g)
+                for name, g in zip(names, dense, strict=False)
+                if g is not None
+            })  # fmt: skip
+            return kept
+
+        with mock.patch.object(optimizer, "_clip_gradients", clipped):
+            return apply(gradients, variables)
+
+    with mock.patch.object(optimizer, "apply", applied):
+        yield found
