@@ -127,8 +127,9 @@ class _Examination:
     def _settled(
         self, units: list[Any], modules: list[Any], forms: list[str], given: Any
     ) -> PortSide:
+        """Return the first way to use the port that gives the model's numbers, or the nearest."""
         right = self.truth.trace(False)[1]["outputs 0"]
-        first: PortSide | None = None
+        ways: list[PortSide] = []
         problem: PortError | None = None
         for form in forms:
             empty = PortSide(self.process, ModelMapping((), ""), form, self.batch, self.weights)
@@ -140,19 +141,24 @@ class _Examination:
                 problem = problem or error
                 continue
             ordered = _in_order(modules, [call["unit"] for call in calls])
-            ways = [by_hand(units, ordered, given)] if given else mappings(units, ordered)
-            for mapping in ways:
+            for mapping in [by_hand(units, ordered, given)] if given else mappings(units, ordered):
                 side = replace(empty, mapping=mapping, kept={})
-                first = first or side
                 found = side.trace(False)[1].get("outputs 0")
                 for output in OUTPUTS if found is not None else ():
-                    tried = replace(side, output=output, kept={})
-                    if _near(tried.returned(found), right):
-                        return tried
-        if first is None:
-            assert problem is not None
-            raise UnusablePort(str(problem))
-        return first
+                    ways.append(replace(side, output=output, kept={}))
+                    if _near(ways[-1].returned(found), right):
+                        return ways[-1]
+        if not ways:
+            raise problem or UnusablePort(f"{self.process.path}: its model returns nothing")
+        return max(ways, key=self._agreement)
+
+    def _agreement(self, side: PortSide) -> int:
+        """Return how much of a port agrees, given what its layers should return."""
+        ladder = ModelLadder(self.truth, None, side, self.dtype, frozenset())
+        try:
+            return sum(c.difference < NEAR for c in ladder.compared("between", []))
+        except PortError:
+            return -1
 
     def _say(self, name: str) -> None:
         parameters, how = self.described["parameters"], self.port.mapping.how
@@ -212,13 +218,12 @@ class _Examination:
         said, _ = self.port.trace(True)
         found = said["dropout"]
         if expected or found:
-            same = len(found) == len(expected) and np.allclose(found, expected)
-            text = f"FAIL rates of dropout {found} in the port, {expected} in the model"
-            self.report.add(
-                "noise", "pass, by its rates; it is switched off in what follows" if same else text
-            )
-            if not same:
-                self.report.findings.append(f"noise: {text.removeprefix('FAIL ')}")
+            text = f"rates of dropout {found} in the port, {expected} in the model"
+            if len(found) == len(expected) and np.allclose(found, expected):
+                self.report.add("noise", "pass, by its rates; it is switched off in what follows")
+            else:
+                self.report.add("noise", f"FAIL {text}")
+                self.report.findings.append(f"noise: {text}")
 
     def _judge(self, rung: str, made: list[str]) -> list[str]:
         """Judge a rung; return the mistake that is the framework's own, if that explains it."""

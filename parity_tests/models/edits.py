@@ -24,6 +24,7 @@ class Edit:
         rung: The first on which it may show.
         plant: Returns a context in which it is made.
         of_framework: Whether PyTorch's own layer does so, and has no option against it.
+        takes: What it changes in the optimizer, where it does not hold another value.
     """
 
     where: str
@@ -31,11 +32,19 @@ class Edit:
     rung: str
     plant: Callable[[], AbstractContextManager[Any]]
     of_framework: bool = False
+    takes: str = ""
 
     @property
     def name(self) -> str:
         """The place and the mistake."""
         return f"{self.where}: {self.mistake}"
+
+    @property
+    def places(self) -> set[tuple[int, str]]:
+        """What it changes: no two mistakes can be made in one place."""
+        if getattr(self.plant, "func", None) is holding:
+            return {(id(self.plant.args[0]), name) for name in self.plant.keywords}  # type: ignore[attr-defined]
+        return {(0, self.takes or self.name)}
 
     def said(self) -> dict[str, Any]:
         """Return what another process has to know of it."""

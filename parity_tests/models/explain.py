@@ -2,7 +2,8 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
@@ -15,6 +16,8 @@ CLOSEST = 6
 """Mistakes that are tried in pairs."""
 NEAR = 3
 """Units before the first difference whose layers, and those after them, are searched first."""
+AMBIGUOUS = 1e-3
+"""Relative difference from which on Keras's backends do not mean the same."""
 RANK = {rung: index for index, rung in enumerate(RUNGS)}
 
 Described = Mapping[str, Any]
@@ -74,16 +77,20 @@ class ModelSearch:
     Attributes:
         ladder: Of the model and its port.
         edits: What can be made in the model, as its process describes it.
+        bounds: By rung, the largest of what the model itself leaves room for.
     """
 
     ladder: ModelLadder
     edits: Sequence[Described]
+    bounds: dict[str, float] = field(default_factory=dict)
 
     def explain(self) -> list[Explanation]:
         """Return an explanation for each divergence, up to the first that has none."""
         made: list[str] = []
         found: list[Explanation] = []
         for rung in RUNGS:
+            every = [c for c in self.ladder.compared(rung, []) if c.own < AMBIGUOUS]
+            self.bounds[rung] = max((c.bound for c in every), default=0.0)
             while (first := self._first(rung, made)) is not None:
                 own = self.of_framework(rung, made)
                 if own and self._first(rung, [*made, *own]) is None:
@@ -97,9 +104,13 @@ class ModelSearch:
                         made, explanation = [*made, *own], with_own
                 if not explanation.edits:
                     return [*found, explanation]
+                explanation = self._furthest(rung, made, explanation)
                 explanation = self._everywhere(rung, made, explanation)
                 found.append(explanation)
                 made += explanation.edits
+                with self._outside(rung, explanation.edits, explanation.first):
+                    outside = self.ladder.outside
+                self.ladder.outside = outside
         return found
 
     def of_framework(self, rung: str, made: Sequence[str]) -> list[str]:
@@ -110,7 +121,42 @@ class ModelSearch:
         return [name for name in names if name not in made]
 
     def _first(self, rung: str, made: Sequence[str]) -> Compared | None:
-        return next((c for c in self.ladder.compared(rung, made) if c.fails), None)
+        compared = self.ladder.compared(rung, made)
+        return next((c for c in compared if self._fails(rung, c, bool(made))), None)
+
+    def _fails(self, rung: str, compared: Compared, mistaken: bool) -> bool:
+        """Return whether a tensor differs; of a mistaken model, the yardstick is of the rung."""
+        bound = max(compared.bound, self.bounds.get(rung, 0.0) if mistaken else 0.0)
+        return not compared.difference <= bound
+
+    def _furthest(self, rung: str, made: list[str], found: Explanation) -> Explanation:
+        """Return the one of several explanations that the later rungs leave."""
+        if not found.alternatives or len(found.edits) > 1:
+            return found
+        names = [*found.edits, *found.alternatives]
+        reached = {name: self._reached(rung, [*made, name], found.first) for name in names}
+        left = [name for name in names if reached[name] == max(reached.values())]
+        return replace(found, edits=(left[0],), alternatives=tuple(left[1:]))
+
+    def _reached(self, rung: str, made: list[str], first: Compared) -> int:
+        """Return the place of the first rung that fails, from one on."""
+        with self._outside(rung, made[-1:], first):
+            try:
+                rest = list(RUNGS)[RANK[rung] :]
+                return next((RANK[r] for r in rest if self._first(r, made)), len(RUNGS))
+            except PortError:
+                return -1
+
+    @contextmanager
+    def _outside(self, rung: str, names: Sequence[str], first: Compared) -> Iterator[None]:
+        """Take mistakes to be made outside of a module, where its own output is right."""
+        before = self.ladder.outside
+        if rung == "between" and "as it is called" not in first.label:
+            self.ladder.outside = before | set(names)
+        try:
+            yield
+        finally:
+            self.ladder.outside = before
 
     def _everywhere(self, rung: str, made: list[str], found: Explanation) -> Explanation:
         """Make one mistake in all layers that can have it, if that explains the whole rung."""
@@ -185,15 +231,16 @@ class ModelSearch:
     ) -> tuple[float, bool]:
         """Return what is left over up to a tensor, and whether that is no more than rounding."""
         largest = 0.0
-        try:
-            for compared in self.ladder.compared(rung, made, tried):
-                largest = max(largest, compared.difference)
-                if compared.fails:
-                    return largest, False
-                if compared.label == first.label:
-                    return largest, True
-        except PortError:  # the mistake cannot be made in this model
-            return math.inf, False
+        with self._outside(rung, tried, first):
+            try:
+                for compared in self.ladder.compared(rung, made, tried):
+                    largest = max(largest, compared.difference)
+                    if self._fails(rung, compared, True):
+                        return largest, False
+                    if compared.label == first.label:
+                        return largest, True
+            except PortError:  # the mistake cannot be made in this model
+                return math.inf, False
         return math.inf, False
 
 

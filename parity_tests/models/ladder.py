@@ -62,6 +62,7 @@ class ModelLadder:
         dtype: Of the port.
         trainable: Paths of the weights that are trained.
         unseen: Why a part of a rung could not be judged, in sentences.
+        outside: Mistakes in a layer that the port makes outside of its module.
     """
 
     truth: KerasSide
@@ -70,6 +71,7 @@ class ModelLadder:
     dtype: str
     trainable: frozenset[str]
     unseen: set[str] = field(default_factory=set)
+    outside: set[str] = field(default_factory=set)
 
     def compared(
         self, rung: str, made: Sequence[str], tried: Sequence[str] = ()
@@ -122,7 +124,7 @@ class ModelLadder:
 
     def _fed(self, training: bool, made: list[str]) -> tuple[list[dict], Arrays]:
         """Return what the port does if each unit returns what the model's does."""
-        key = ("fed", training, tuple(made))
+        key = ("fed", training, tuple(made), frozenset(self.outside))
         if key not in self.port.kept:
             calls, given = self.truth.trace(training, made)
             of_port, whole = self._whole(training)
@@ -133,7 +135,8 @@ class ModelLadder:
                 path = pair.module["path"]
                 outputs = natural.get(path, [])
                 count = sum(c["unit"] == call["unit"] for c in calls[:index])
-                output = given[f"call {index} {self._kind(pair, call['unit'])}"]
+                source = self.truth.trace(training, self._inside(made, call["unit"]))[1]
+                output = source[f"call {index} {self._kind(pair, call['unit'])}"]
                 if count < len(outputs) and not call["masked"]:
                     fits = arranged(pair.module, _folded(output, outputs[count]))
                     if fits.shape == outputs[count].shape:
@@ -141,6 +144,10 @@ class ModelLadder:
             said, found = self.port.trace(training, feed)
             self.port.kept[key] = said["calls"], found
         return self.port.kept[key]
+
+    def _inside(self, edits: list[str], path: str) -> list[str]:
+        """Return mistakes without those in a layer that are made outside of its module."""
+        return [e for e in edits if e not in self.outside or not _is_at(e, path)]
 
     def _kind(self, pair: Pairing, unit: str) -> str:
         """Return whether a module is its layer without its activation, or the whole."""
@@ -150,7 +157,7 @@ class ModelLadder:
         if key not in self.port.kept:
             calls, given = self.truth.trace(False)
             index = next(i for i, call in enumerate(calls) if call["unit"] == unit)
-            found = self.port.unit_output(pair, _inputs(given, index, pair), False)
+            found = self.port.unit_output(pair, [given[f"call {index} input 0"]], False)
             before = given[f"call {index} output"]
             apart = found.shape != before.shape or _largest(found - before) > 1e-3 * _largest(
                 before
@@ -160,17 +167,19 @@ class ModelLadder:
 
     def _calls(
         self, training: bool, made: list[str], tried: list[str], name: str
-    ) -> Iterator[tuple[Pairing, str, list[np.ndarray], list[np.ndarray | None]]]:
-        """Yield, for each call of a unit: the pair, its place, its inputs, and what is compared.
+    ) -> Iterator[tuple[Pairing, str, np.ndarray | None, list[np.ndarray | None]]]:
+        """Yield, for each call of a unit: the pair, its place, its input, and what is compared.
 
-        The inputs are the model's. What is compared is an input or an output of the call: the
-        port's, the truth, the truth without mistakes, and the yardstick's.
+        The input is the model's; None if the module is called with more than that. What is
+        compared is an input or an output of the call: the port's, the truth, the truth without
+        mistakes, and the yardstick's.
         """
         calls, given = self.truth.trace(training, made)
-        sources = [self.truth.trace(training, tried)[1], self.truth.trace(training)[1]]
+        sources = [self.truth.trace(training)[1]]
         sources += [self.yard.trace(training)[1]] if self.yard else []
         of_port, found = self._fed(training, made)
         held = _by_unit(of_port, found, name)
+        alone = {call["unit"] for call in of_port if call["alone"]}
         for index, call in enumerate(calls):
             pair = self._pairs()[call["unit"]]
             mine = held.get(pair.module["path"], [])
@@ -181,17 +190,19 @@ class ModelLadder:
             kind = self._kind(pair, call["unit"]) if name == "output" else name
             port = arranged_back(pair.module, mine.pop(0))
             compared: list[np.ndarray | None] = [port]
-            for source in sources:
+            inside = tried if name != "output" else self._inside(tried, call["unit"])
+            for source in (self.truth.trace(training, inside)[1], *sources):
                 right = source.get(f"call {index} {kind}")
                 compared.append(None if right is None else _folded(right, port))
             place = f"{call['unit']} {'in training' if training else 'in inference'}"
-            yield pair, place, _inputs(given, index, pair), compared
+            by_itself = pair.module["path"] in alone
+            yield pair, place, given[f"call {index} input 0"] if by_itself else None, compared
 
     def layers(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
         """Yield the output of each layer, given its input, in inference and in training.
 
-        A module that is given another input, such as a padded one, is judged together with what
-        comes before it.
+        A module that is given another input, such as a padded one, or more than one, is judged
+        as it is called, together with what comes before it.
         """
         for training in (False, True):
             inputs = {p: c[0] for _, p, _, c in self._calls(training, made, [], "input 0")}
@@ -200,10 +211,10 @@ class ModelLadder:
                 assert natural is not None
                 assert truth is not None
                 own = inputs.get(place)
-                if own is not None and own.shape == given[0].shape:
+                if own is not None and given is not None and own.shape == given.shape:
                     key = ("alone", place, tuple(made))
                     if key not in self.port.kept:
-                        self.port.kept[key] = self.port.unit_output(pair, given, training)
+                        self.port.kept[key] = self.port.unit_output(pair, [given], training)
                     natural = self.port.kept[key]
                 if natural.shape == truth.shape:  # else it is judged with what comes after it
                     yield self._compare(
@@ -211,22 +222,25 @@ class ModelLadder:
                     )
 
     def between(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
-        """Yield the input of each layer, given the outputs of those before it."""
+        """Yield the input of each layer, given the outputs of those before it, and its output."""
         for training in (False, True):
-            outputs = {p: c for _, p, _, c in self._calls(training, made, [], "output")}
+            outputs = {c[1]: c for c in self._calls(training, made, tried, "output")}
             for pair, place, _, compared in self._calls(training, made, tried, "input 0"):
                 port, truth, *others = compared
                 assert port is not None
                 assert truth is not None
                 if port.size == truth.size and port.shape != truth.shape:
                     port = port.reshape(truth.shape)
-                natural, right = outputs.get(place, (None, None))[:2]
-                judged = natural is not None and right is not None and natural.shape == right.shape
-                if port.shape == truth.shape or not judged:  # else it was judged with its layer
-                    yield self._compare(f"input of {place}", pair.unit["path"], port, truth, others)
-            yield from self._returned(
-                self._fed(training, made)[1], training, tried, ", given those of its layers"
-            )
+                path = pair.unit["path"]
+                natural, right, *rest = outputs[place][3] if place in outputs else (None, None)
+                whole = natural is not None and right is not None and natural.shape == right.shape
+                if port.shape == truth.shape or not whole:  # else it is judged with its layer
+                    yield self._compare(f"input of {place}", path, port, truth, others)
+                if natural is not None and right is not None and whole:
+                    label = f"output of {place}, as it is called"
+                    yield self._compare(label, path, natural, right, rest)
+            found = self._fed(training, made)[1]
+            yield from self._returned(found, training, tried, ", given those of its layers")
 
     def _returned(
         self, found: Arrays, training: bool, tried: list[str], how: str
@@ -338,6 +352,10 @@ def _worst(difference: np.ndarray, port: np.ndarray, truth: np.ndarray) -> str:
     return f"worst at {place}: port {found:.9g}, model {right:.9g}; "
 
 
+def _is_at(edit: str, path: str) -> bool:
+    return edit.split(": ", 1)[0] == path.split("/")[-1]
+
+
 def _by_unit(calls: list[dict], arrays: Arrays, name: str) -> dict[str, list[np.ndarray]]:
     """Return an input or an output of each call, by unit, in the order of its calls."""
     found: dict[str, list[np.ndarray]] = {}
@@ -345,15 +363,6 @@ def _by_unit(calls: list[dict], arrays: Arrays, name: str) -> dict[str, list[np.
         if f"call {index} {name}" in arrays:
             found.setdefault(call["unit"], []).append(arrays[f"call {index} {name}"])
     return found
-
-
-def _inputs(arrays: Arrays, index: int, pair: Pairing) -> list[np.ndarray]:
-    """Return what goes into a layer, as its module takes it: query, key, value of attention."""
-    given = numbered(arrays, f"call {index} input")
-    if pair.module["class"] == "MultiheadAttention":
-        query, value, *key = given
-        return [query, *(key or [value]), value]
-    return given[:1]
 
 
 def _folded(array: np.ndarray, like: np.ndarray) -> np.ndarray:

@@ -225,7 +225,10 @@ class Original:
     def _edited(self, edits: list[str]) -> Iterator[None]:
         """Make mistakes, by name, in the model that began anew."""
         self._begin()
-        known = {edit.name: edit for edit in self._edits()}
+        known = {edit.name: edit for edit in self._edits()} if edits else {}
+        places = [place for name in edits for place in known[name].places]
+        if len(set(places)) < len(places):
+            raise UnusablePort("two mistakes cannot be made in one place")
         with contextlib.ExitStack() as stack:
             for name in edits:
                 stack.enter_context(known[name].plant())

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -56,6 +56,11 @@ def _of_loss(where: str, loss: Any) -> Iterator[Edit]:
         said = "the losses are summed, not averaged"
         yield Edit(where, said, "loss", partial(holding, loss, reduction="sum"))
     right = loss.call
+    if "from_logits" in known and not known["from_logits"] and "ategorical" in str(loss.name):
+        said = (
+            "it takes the logarithm of the probabilities as they are, without dividing by their sum"
+        )
+        yield Edit(where, said, "loss", partial(holding, loss, call=_as_they_are))
     for said, factor in (("it is halved", lambda _: 0.5), ("it is doubled", lambda _: 2.0)):
         yield Edit(where, said, "loss", partial(holding, loss, call=_scaled(right, factor)))
     classes = lambda y: 1.0 / y.shape[-1]  # noqa: E731
@@ -64,6 +69,12 @@ def _of_loss(where: str, loss: Any) -> Iterator[Edit]:
     yield Edit(where, said, "loss", partial(holding, loss, call=_scaled(right, classes)))
     said = "it is summed over the outputs of a sample, not averaged"
     yield Edit(where, said, "loss", partial(holding, loss, call=_scaled(right, outputs)))
+
+
+def _as_they_are(y_true: Any, y_pred: Any) -> Any:
+    if len(y_true.shape) < len(y_pred.shape) or y_true.shape[-1] != y_pred.shape[-1]:
+        y_true = ops.one_hot(ops.reshape(y_true, y_pred.shape[:-1]), y_pred.shape[-1])
+    return -ops.sum(ops.cast(y_true, y_pred.dtype) * ops.log(y_pred), axis=-1)
 
 
 def _scaled(right: Callable, factor: Callable[[Any], float]) -> Callable:
@@ -110,25 +121,45 @@ def _of_regularizers(model: Any) -> Iterator[Edit]:
 
 def _of_optimizer(model: Any) -> Iterator[Edit]:
     optimizer = model.optimizer
-    kind, config = type(optimizer), optimizer.get_config()
+    config = optimizer.get_config()
 
-    def made(of: type, **values: Any) -> AbstractContextManager[None]:
-        fresh = of.from_config({**optimizer.get_config(), **values})
-        return holding(model, optimizer=fresh)
+    def edit(said: str, takes: str, make: Callable[[type], type], **values: Any) -> Edit:
+        return Edit(
+            "optimizer", said, "update", partial(_with_optimizer, model, make, values), takes=takes
+        )
 
-    for said, values in _settings(optimizer, config):
-        yield Edit("optimizer", said, "update", partial(made, kind, **values))
-    for said, other in _kinds(kind, config):
-        yield Edit("optimizer", said, "update", partial(made, other))
+    for said, values in _settings(config):
+        yield edit(said, ", ".join(values), lambda kind: kind, **values)
+    for said, make in _kinds(type(optimizer), config):
+        yield edit(said, "kind", make)
     for said, rate in _rates(optimizer):
-        yield Edit("optimizer", said, "update", partial(_with_rate, model, kind, rate))
+        yield edit(said, "rate", partial(_rated, rate))
+    for said, clip in _clips(config):
+        yield Edit(
+            "optimizer",
+            said,
+            "gradients",
+            partial(holding, optimizer, _clip_gradients=clip),
+            of_framework="plus 1e-6" in said,
+        )
     for layer in units.of(model):
         if isinstance(layer, keras.layers.LSTM | keras.layers.SimpleRNN):
-            said = "its bias is two, as in torch.nn: the sum moves twice as fast"
-            yield Edit(layer.name, said, "update", partial(_doubled, model, layer.cell.bias))
+            said = "its bias is two, as in torch.nn: their sum moves twice as fast"
+            make = partial(_doubling, layer.cell.bias)
+            plant = partial(_with_optimizer, model, make, {})
+            yield Edit(layer.name, said, "update", plant, takes=f"kind of {layer.name}")
 
 
-def _settings(optimizer: Any, config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+@contextmanager
+def _with_optimizer(model: Any, make: Callable[[type], type], values: dict) -> Iterator[None]:
+    """Train by an optimizer of another class or with other constants than it has."""
+    right = model.optimizer
+    fresh = make(type(right)).from_config({**right.get_config(), **values})  # type: ignore[attr-defined]
+    with holding(model, optimizer=fresh):
+        yield
+
+
+def _settings(config: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     """Yield other values of what an optimizer is configured with."""
     others: dict[str, tuple[Any, ...]] = {
         "momentum": (0.0, 0.9),
@@ -140,7 +171,7 @@ def _settings(optimizer: Any, config: dict[str, Any]) -> Iterator[tuple[str, dic
         "initial_accumulator_value": (0.0, 0.1),
         "amsgrad": (False, True),
         "centered": (False, True),
-        "weight_decay": (None, 0.01, 0.004),
+        "weight_decay": (0.0, 0.01, 0.004),
         "clipnorm": (None, 1.0),
         "global_clipnorm": (None, 1.0),
         "clipvalue": (None, 1.0),
@@ -149,7 +180,7 @@ def _settings(optimizer: Any, config: dict[str, Any]) -> Iterator[tuple[str, dic
         if name not in config or (name == "nesterov" and not config.get("momentum")):
             continue
         for value in values:
-            if value != config[name]:
+            if (value or None) != (config[name] or None):
                 yield f"{name} is {value}, not {config[name]}", {name: value}
     norm, whole = config.get("clipnorm"), config.get("global_clipnorm")
     if norm:
@@ -174,53 +205,98 @@ def _rates(optimizer: Any) -> Iterator[tuple[str, Any]]:
         yield said, lambda step, factor=factor: rate(step) * factor
 
 
-@contextmanager
-def _with_rate(model: Any, kind: type, rate: Callable[[Any], Any]) -> Iterator[None]:
-    class Rated(kind):  # type: ignore[misc]
+def _rated(rate: Callable[[Any], Any], kind: Any) -> type:
+    class Rated(kind):
+        """Has a rate of its own."""
+
         def _get_current_learning_rate(self) -> Any:
             return rate(self.iterations)
 
-    fresh = Rated.from_config(model.optimizer.get_config())
-    with holding(model, optimizer=fresh):
-        yield
+    return Rated
 
 
-@contextmanager
-def _doubled(model: Any, bias: Any) -> Iterator[None]:
-    right = model.optimizer.update_step
+def _doubling(bias: Any, kind: Any) -> type:
+    class Doubling(kind):
+        """Moves one bias twice as far."""
 
-    def update_step(gradient: Any, variable: Any, rate: Any) -> None:
-        before = ops.convert_to_tensor(variable) + 0
-        right(gradient, variable, rate)
-        if variable.path == bias.path:
-            variable.assign(2 * variable - before)
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            before = ops.convert_to_tensor(variable) + 0
+            super().update_step(gradient, variable, learning_rate)
+            if self._trainable_variables[self._get_variable_index(variable)] is bias:
+                variable.assign(2 * variable - before)
 
-    with holding(model.optimizer, update_step=update_step):
-        yield
+    return Doubling
 
 
-def _kinds(kind: type, config: dict[str, Any]) -> Iterator[tuple[str, type]]:
-    """Yield optimizers that compute otherwise from the same constants."""
-    base: Any = kind
-    decay = config.get("weight_decay")
+def _clips(config: dict[str, Any]) -> Iterator[tuple[str, Callable[[Any], Any]]]:
+    """Yield the clipping of torch.nn.utils, which adds 1e-6 to the norm of all gradients."""
+    limit = config.get("global_clipnorm") or config.get("clipnorm")
+    if not limit:
+        return
 
-    class Coupled(base):
+    def clip(gradients: Any) -> Any:
+        squares = [ops.sum(ops.square(g)) for g in gradients]
+        norm = ops.sqrt(ops.sum(ops.stack(squares)))
+        factor = ops.minimum(limit / (norm + 1e-6), 1.0)
+        return [g * factor for g in gradients]
+
+    if config.get("global_clipnorm"):
+        yield "the norm of all gradients is taken plus 1e-6, as by clip_grad_norm_", clip
+    else:
+        said = "the norm of all gradients together is clipped, not of each, as by clip_grad_norm_"
+        yield said, clip
+
+
+def _kinds(right: type, config: dict[str, Any]) -> Iterator[tuple[str, Callable[[Any], type]]]:
+    """Yield makers of optimizers that compute otherwise from the same constants."""
+    if config.get("weight_decay"):
+        yield "the weight decay is added to the gradient, not taken off the weights", _coupled
+    if right is not keras.optimizers.SGD:
+        yield "the gradient's rows of a repeated word are added before they are squared", _merging
+    if right is not keras.optimizers.SGD or config.get("momentum"):
+        yield "its state is forgotten at each step", _forgetful
+    if right in (keras.optimizers.Adam, keras.optimizers.AdamW):
+        yield "epsilon is added after the correction of the bias, as in torch.optim", _adam
+        said = "epsilon is added as in torch.optim, and is 1e-08"
+        yield said, lambda kind: _adam(kind, 1e-8)
+        yield "no correction of the bias", lambda kind: _adam(kind, corrected=False)
+    if right is keras.optimizers.RMSprop:
+        yield "epsilon is added to the root, as in torch.optim, not under it", _rmsprop
+        said = "epsilon is added to the root, and is 1e-08"
+        yield said, lambda kind: _rmsprop(kind, 1e-8)
+        said = "as torch.optim by default: alpha 0.99, epsilon 1e-08"
+        yield said, lambda kind: _rmsprop(kind, 1e-8, 0.99)
+    if right is keras.optimizers.Adagrad:
+        said = "epsilon is added to the root, and is 1e-10"
+        yield said, lambda kind: _adagrad(kind, 1e-10)
+
+
+def _coupled(kind: Any) -> type:
+    class Coupled(kind):
         """Adds the weights to the gradient."""
 
         def _apply_weight_decay(self, variables: Any) -> None:
             pass
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-            gradient = ops.cast(gradient, variable.dtype)
-            super().update_step(gradient + decay * variable, variable, learning_rate)
+            gradient = ops.convert_to_tensor(gradient) + self.weight_decay * variable
+            super().update_step(gradient, variable, learning_rate)
 
-    class Merged(base):
+    return Coupled
+
+
+def _merging(kind: Any) -> type:
+    class Merging(kind):
         """Adds up the rows of an embedding's gradient that are the same word's."""
 
         def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
             super().update_step(ops.convert_to_tensor(gradient), variable, learning_rate)
 
-    class Forgetful(base):
+    return Merging
+
+
+def _forgetful(kind: Any) -> type:
+    class Forgetful(kind):
         """Begins anew at each step."""
 
         def apply(self, grads: Any, trainable_variables: Any = None) -> Any:
@@ -229,22 +305,7 @@ def _kinds(kind: type, config: dict[str, Any]) -> Iterator[tuple[str, type]]:
                     held.assign(ops.zeros_like(held))
             return super().apply(grads, trainable_variables)
 
-    if decay:
-        yield "the weight decay is added to the gradient, not taken off the weights", Coupled
-    if kind is not keras.optimizers.SGD:
-        yield "the gradient's rows of a repeated word are added before they are squared", Merged
-    if kind is not keras.optimizers.SGD or config.get("momentum"):
-        yield "its state is forgotten at each step", Forgetful
-    if kind in (keras.optimizers.Adam, keras.optimizers.AdamW):
-        yield "epsilon is added after the correction of the bias, as in torch.optim", _adam(kind)
-        yield "epsilon is added as in torch.optim, and is 1e-08", _adam(kind, 1e-8)
-        yield "no correction of the bias", _adam(kind, corrected=False)
-    if kind is keras.optimizers.RMSprop:
-        yield "epsilon is added to the root, as in torch.optim, not under it", _rmsprop(kind)
-        yield "epsilon is added to the root, and is 1e-08", _rmsprop(kind, 1e-8)
-        yield "as torch.optim by default: alpha 0.99, epsilon 1e-08", _rmsprop(kind, 1e-8, 0.99)
-    if kind is keras.optimizers.Adagrad:
-        yield "epsilon is added to the root, and is 1e-10", _adagrad(kind, 1e-10)
+    return Forgetful
 
 
 def _adam(kind: Any, epsilon: float | None = None, corrected: bool = True) -> type:

@@ -160,7 +160,8 @@ class FoundModule(FoundPort):
                 )
                 count = counts[path] = counts.get(path, -1) + 1
                 index = len(calls)
-                calls.append({"unit": path, "inputs": len(inputs), "plain": plain})
+                alone = len(given) + len(options) == 1
+                calls.append({"unit": path, "plain": plain, "alone": alone})
                 if plain:
                     for position, tensor in enumerate(inputs):
                         found[f"call {index} input {position}"] = to_numpy(tensor)
