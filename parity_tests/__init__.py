@@ -1,5 +1,12 @@
 """The proof that the port and the reference compute the same.
 
 The folders: `ladder`, the proof itself; `traps`, known mistakes; `ports`, the check of a user's
-port; `measurements`; and `tests`.
+port; `models`, that of any Keras model's port; `measurements`; and `tests`. For the tests of a
+project of one's own: `from parity_tests import assert_same_training`.
 """
+
+import lazy_loader
+
+__getattr__, __dir__, __all__ = lazy_loader.attach(
+    __name__, submod_attrs={"models.check": ["assert_same_training"]}
+)

@@ -22,10 +22,10 @@ def main() -> None:
 def run() -> int:
     """Run a subcommand; return 0, or 1 where what was judged is not the same."""
     # Imported here, so that a framework that is missing is a sentence as well.
-    from parity_tests import conversion, fetch_mnist
+    from parity_tests import check, conversion, fetch_mnist
     from parity_tests.ladder.compare import Divergence
     from parity_tests.measurements import benchmark, book_numbers, experiments
-    from parity_tests.ports import check, recording
+    from parity_tests.ports import recording
     from parity_tests.ports.messages import PortError
     from parity_tests.traps import sensitivity
 

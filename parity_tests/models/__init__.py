@@ -1,1 +1,4 @@
-"""Any Keras model and its PyTorch port: what they hold, how they map, where they part, and why."""
+"""The check of any Keras model's port: both sides, their mapping, the ladder, and mistakes.
+
+It imports from `ladder` and `ports`, and Keras in a process of its own.
+"""

@@ -1,7 +1,8 @@
 """Checking the port of any Keras model: layer by layer, step by step, and why it differs."""
 
+import io
 import sys
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from parity_tests.models.explain import ModelSearch, grouped, unseen
 from parity_tests.models.ladder import RUNGS, Compared, ModelLadder
 from parity_tests.models.mapping import ModelMapping, by_hand, mappings
 from parity_tests.models.reference import KerasProcess
-from parity_tests.models.sides import OUTPUTS, KerasSide, PortSide
+from parity_tests.models.sides import OUTPUTS, Answers, KerasSide, PortSide
 from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.user_port import Process
 
@@ -29,19 +30,44 @@ class Report:
         findings: What explains the rungs that failed, in sentences.
         notes: What was chosen, and what differs as the frameworks do.
         unseen: Mistakes that this check could not see.
-        worst: By rung, the largest difference over its bound.
     """
 
     by_rung: dict[str, str] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
-    worst: dict[str, float] = field(default_factory=dict)
 
     @property
     def failed(self) -> list[str]:
         """The rungs that failed."""
         return [rung for rung, verdict in self.by_rung.items() if verdict.startswith("FAIL")]
+
+    @property
+    def usable(self) -> bool:
+        """Whether loss, gradients or updates were judged."""
+        seen = (self.by_rung.get(rung, "not") for rung in ("loss", "gradients", "update"))
+        return any(not verdict.startswith("not") for verdict in seen)
+
+    def conclusion(self, port: str) -> str:
+        """Return the sentence that sums up what was judged and what was not."""
+        rest = [f"{rung} ({v[12:]})" for rung, v in self.by_rung.items() if v.startswith("not")]
+        rest += [note.removeprefix("not judged: ") for note in self.notes if note[:3] == "not"]
+        if self.failed:
+            return f"{port} is not the same training as its model: see {', '.join(self.failed)}"
+        if not self.usable:
+            return f"{port} could not be judged: {'; '.join(rest)}"
+        judged = [rung for rung, verdict in self.by_rung.items() if verdict.startswith("pass")]
+        left = f"; not judged: {'; '.join(rest)}" if rest else ""
+        return f"{port} agrees in what was judged: {', '.join(judged)}{left}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was found, for JSON."""
+        return {
+            "verdict": "differs" if self.failed else "agrees" if self.usable else "not judged",
+            "rungs": self.by_rung,
+            "findings": self.findings,
+            "cannot tell": self.unseen,
+        }
 
     def say(self, note: str) -> None:
         """Keep a note, and print it."""
@@ -52,6 +78,28 @@ class Report:
         """Keep a verdict, and print it."""
         self.by_rung[rung] = verdict
         print(f"{rung:15} {verdict}")
+
+
+def assert_same_training(port: Path | str, reference: Path | str, dtype: str = "float64") -> None:
+    """Raise an error if a port is not the same training as its Keras model.
+
+    Args:
+        port: The Python file with the PyTorch port.
+        reference: The Python file with the Keras model, or a .keras file.
+        dtype: Of the port: "float64", where mistakes stand out most clearly, or "float32".
+
+    Raises:
+        AssertionError: If it is another training; the message says where it differs, and why.
+        RuntimeError: If it could not be judged.
+    """
+    text = io.StringIO()
+    with redirect_stdout(text):
+        report = examine(Path(port), Path(reference), dtype)
+    conclusion = report.conclusion(str(port))
+    if report.failed:
+        raise AssertionError(f"{conclusion}\n{text.getvalue()}")
+    if not report.usable:
+        raise UnusablePort(conclusion)
 
 
 def examine(
@@ -66,6 +114,9 @@ def examine(
     python: str = sys.executable,
 ) -> Report:
     """Judge a port beside its Keras model, print what is found, and return it."""
+    for path, what in ((port, "PyTorch port"), (reference, "Keras model")):
+        if not path.is_file():
+            raise FileNotFoundError(f"there is no {path}: expected a file with a {what}")
     report = Report()
     with ExitStack() as stack:
 
@@ -106,9 +157,8 @@ class _Examination:
     def settle(self) -> None:
         """Find the batch, the form of the inputs and the mapping that give the model's numbers."""
         process, truth = self.process, self.truth.process
-        (name,) = list(process.held["models"])[:1]
+        name = process.held["models"][0]
         said, _ = process.ask("configure", model=name, dtype=self.dtype)
-        self.rates = said
         brings, batch = truth.ask("batch")
         if said["brings"] and not brings["brings"]:
             batch = process.ask("brought")[1]
@@ -142,15 +192,15 @@ class _Examination:
                 continue
             ordered = _in_order(modules, [call["unit"] for call in calls])
             for mapping in [by_hand(units, ordered, given)] if given else mappings(units, ordered):
-                side = replace(empty, mapping=mapping, kept={})
+                side = replace(empty, mapping=mapping, kept=Answers())
                 found = side.trace(False)[1].get("outputs 0")
                 for output in OUTPUTS if found is not None else ():
-                    ways.append(replace(side, output=output, kept={}))
+                    ways.append(replace(side, output=output))  # which keeps the same answers
                     if _near(ways[-1].returned(found), right):
-                        return ways[-1]
+                        return replace(ways[-1], kept=Answers())
         if not ways:
             raise problem or UnusablePort(f"{self.process.path}: its model returns nothing")
-        return max(ways, key=self._agreement)
+        return replace(max(ways, key=self._agreement), kept=Answers())
 
     def _agreement(self, side: PortSide) -> int:
         """Return how much of a port agrees, given what its layers should return."""

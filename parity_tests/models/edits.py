@@ -65,7 +65,7 @@ def holding(item: Any, **values: Any) -> Iterator[None]:
         yield
 
 
-def applicable(model: Any, noise: list[list[Any]]) -> list[Edit]:
+def applicable(model: Any) -> list[Edit]:
     """Return the edits of a compiled model, those of its layers in their order first."""
     from parity_tests.models import layer_edits, training_edits
 

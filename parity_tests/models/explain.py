@@ -8,12 +8,14 @@ from itertools import combinations
 from typing import Any
 
 from parity_tests.models.ladder import RUNGS, Compared, ModelLadder
-from parity_tests.models.sides import STEPS
+from parity_tests.models.sides import STEPS, WHOLE
 from parity_tests.ports.messages import PortError
 from parity_tests.ports.relations import relate
 
 CLOSEST = 6
 """Mistakes that are tried in pairs."""
+MOST = 12
+"""Mistakes of one rung that are explained one by one."""
 NEAR = 3
 """Units before the first difference whose layers, and those after them, are searched first."""
 AMBIGUOUS = 1e-3
@@ -91,7 +93,10 @@ class ModelSearch:
         for rung in RUNGS:
             every = [c for c in self.ladder.compared(rung, []) if c.own < AMBIGUOUS]
             self.bounds[rung] = max((c.bound for c in every), default=0.0)
+            before = len(found)
             while (first := self._first(rung, made)) is not None:
+                if len(found) - before == MOST:
+                    return found
                 own = self.of_framework(rung, made)
                 if own and self._first(rung, [*made, *own]) is None:
                     made += own
@@ -158,8 +163,21 @@ class ModelSearch:
         finally:
             self.ladder.outside = before
 
+    @contextmanager
+    def _narrowed(self, tried: Sequence[str], first: Compared) -> Iterator[None]:
+        """Judge those calls of units only that mistakes can reach, up to the first that differs."""
+        near = self._near(first.where)
+        units = [call["unit"] for call in self.ladder.truth.trace(False)[0]]
+        place = units.index(first.where) if first.where in units else len(units)
+        reached = all(name.split(": ", 1)[0] in near for name in tried)
+        self.ladder.window = (max(0, place - NEAR) if reached else 0, place + 1)
+        try:
+            yield
+        finally:
+            self.ladder.window = WHOLE
+
     def _everywhere(self, rung: str, made: list[str], found: Explanation) -> Explanation:
-        """Make one mistake in all layers that can have it, if that explains the whole rung."""
+        """Make one mistake in all layers that can have it, if that explains all of them."""
         if len(found.edits) > 1:
             return found
         mistake = found.edits[0].split(": ", 1)[1]
@@ -167,9 +185,12 @@ class ModelSearch:
         alike = [name for name in alike if name not in made]
         if len(alike) < 2 or self._first(rung, [*made, *found.edits]) is None:
             return found
-        if self._first(rung, [*made, *alike]) is not None:
-            return found
-        return Explanation(rung, tuple(alike), found.residual, found.next_best, found.first)
+        with self._outside(rung, alike, found.first):
+            every = list(self.ladder.compared(rung, [*made, *alike]))
+        places = {name.split(": ", 1)[0] for name in alike}
+        wrong = {c.where.split("/")[-1] for c in every if self._fails(rung, c, True)}
+        right = not (wrong & places if rung == "layers" else wrong)
+        return replace(found, edits=tuple(alike), alternatives=()) if right else found
 
     def find(self, rung: str, made: list[str], first: Compared) -> Explanation:
         """Return what explains the first divergence of a rung, one mistake or two."""
@@ -204,7 +225,10 @@ class ModelSearch:
         edits = [edit for edit in self.edits if edit["name"] not in made]
         name = first.where.split("/")[-1]
         if rung == "layers":
-            yield [e["name"] for e in edits if RANK[e["rung"]] < 3 and e["where"] == name]
+            edits = [edit for edit in edits if RANK[edit["rung"]] < 3]
+            yield [edit["name"] for edit in edits if edit["where"] == name]
+            near = self._near(first.where) - {name}
+            yield [edit["name"] for edit in edits if edit["where"] in near]
             return
         if rung == "between":
             edits = [edit for edit in edits if RANK[edit["rung"]] < 3]
@@ -212,12 +236,16 @@ class ModelSearch:
             yield [edit["name"] for edit in edits if edit["where"] in near]
             yield [edit["name"] for edit in edits if edit["where"] not in near]
             return
-        same = [edit for edit in edits if edit["rung"] == rung]
-        yield [edit["name"] for edit in same]
-        before = [e for e in edits if RANK[e["rung"]] < RANK[rung] and e["rung"] != "layers"]
         if rung in ("gradients", "update", "trajectory"):
-            before += [edit for edit in edits if edit["rung"] == "update" and edit not in same]
-        yield [edit["name"] for edit in before if RANK[edit["rung"]] >= 2]
+            ranks = range(RANK["loss"], RANK["trajectory"])
+        else:
+            ranks = range(RANK["outputs"], RANK[rung] + 1)
+        edits = [edit for edit in edits if RANK[edit["rung"]] in ranks]
+        of_whole = [e["name"] for e in edits if e["where"].startswith(("loss", "optimizer"))]
+        of_layer = [e["name"] for e in edits if e["where"] == name and e["name"] not in of_whole]
+        yield [*of_layer, *of_whole]
+        if rung in ("outputs", "trajectory"):
+            yield [e["name"] for e in edits if e["name"] not in {*of_layer, *of_whole}]
 
     def _near(self, path: str) -> set[str]:
         """Return the names of the layers that are called shortly before a unit, or at the end."""
@@ -231,7 +259,7 @@ class ModelSearch:
     ) -> tuple[float, bool]:
         """Return what is left over up to a tensor, and whether that is no more than rounding."""
         largest = 0.0
-        with self._outside(rung, tried, first):
+        with self._outside(rung, tried, first), self._narrowed(tried, first):
             try:
                 for compared in self.ladder.compared(rung, made, tried):
                     largest = max(largest, compared.difference)

@@ -14,7 +14,7 @@ import numpy as np
 
 from parity_tests.ladder.tolerance import MULTIPLE
 from parity_tests.models.recipes import Arrays, Pairing
-from parity_tests.models.sides import STEPS, KerasSide, PortSide, arranged, arranged_back
+from parity_tests.models.sides import STEPS, WHOLE, KerasSide, PortSide, arranged, arranged_back
 from parity_tests.ports.messages import numbered
 
 FLOOR = {"float64": 2.0**-23, "float32": 2.0**-19}
@@ -63,6 +63,7 @@ class ModelLadder:
         trainable: Paths of the weights that are trained.
         unseen: Why a part of a rung could not be judged, in sentences.
         outside: Mistakes in a layer that the port makes outside of its module.
+        window: Which calls of units are judged: the first, and the one after the last.
     """
 
     truth: KerasSide
@@ -72,6 +73,7 @@ class ModelLadder:
     trainable: frozenset[str]
     unseen: set[str] = field(default_factory=set)
     outside: set[str] = field(default_factory=set)
+    window: tuple[int, int] = WHOLE
 
     def compared(
         self, rung: str, made: Sequence[str], tried: Sequence[str] = ()
@@ -126,7 +128,7 @@ class ModelLadder:
         """Return what the port does if each unit returns what the model's does."""
         key = ("fed", training, tuple(made), frozenset(self.outside))
         if key not in self.port.kept:
-            calls, given = self.truth.trace(training, made)
+            calls, _ = self.truth.trace(training, made)
             of_port, whole = self._whole(training)
             natural = _by_unit(of_port, whole, "output")
             feed: Arrays = {}
@@ -183,6 +185,9 @@ class ModelLadder:
         for index, call in enumerate(calls):
             pair = self._pairs()[call["unit"]]
             mine = held.get(pair.module["path"], [])
+            if not self.window[0] <= index < self.window[1]:
+                mine[:1] = []
+                continue
             if call["masked"] or not mine:
                 why = "its input has a mask" if call["masked"] else "its module is not called so"
                 self.unseen.add(f"{call['unit']} alone, since {why}")
@@ -191,7 +196,8 @@ class ModelLadder:
             port = arranged_back(pair.module, mine.pop(0))
             compared: list[np.ndarray | None] = [port]
             inside = tried if name != "output" else self._inside(tried, call["unit"])
-            for source in (self.truth.trace(training, inside)[1], *sources):
+            window = WHOLE if inside == made else self.window
+            for source in (self.truth.trace(training, inside, window)[1], *sources):
                 right = source.get(f"call {index} {kind}")
                 compared.append(None if right is None else _folded(right, port))
             place = f"{call['unit']} {'in training' if training else 'in inference'}"
@@ -212,7 +218,7 @@ class ModelLadder:
                 assert truth is not None
                 own = inputs.get(place)
                 if own is not None and given is not None and own.shape == given.shape:
-                    key = ("alone", place, tuple(made))
+                    key = ("alone", place, hash(given.tobytes()))
                     if key not in self.port.kept:
                         self.port.kept[key] = self.port.unit_output(pair, [given], training)
                     natural = self.port.kept[key]
@@ -245,7 +251,8 @@ class ModelLadder:
     def _returned(
         self, found: Arrays, training: bool, tried: list[str], how: str
     ) -> Iterator[Compared]:
-        expected, right = self.truth.trace(training, tried)[1], self.truth.trace(training)[1]
+        expected = self.truth.trace(training, tried, self.window)[1]
+        right = self.truth.trace(training)[1]
         of_yard = self.yard.trace(training)[1] if self.yard else {}
         mode = "in training" if training else "in inference"
         for index in range(len(numbered(expected, "outputs"))):

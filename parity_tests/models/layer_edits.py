@@ -153,7 +153,10 @@ def convolution(layer: Any) -> Iterator[Edit]:
         return
 
     def symmetric(inputs: Any, kernel: Any) -> Any:
-        width = [(d * (k - 1) // 2,) * 2 for k, d in zip(layer.kernel_size, layer.dilation_rate)]
+        width = [
+            (d * (k - 1) // 2,) * 2
+            for k, d in zip(layer.kernel_size, layer.dilation_rate, strict=True)
+        ]
         padded = ops.pad(inputs, [(0, 0), *width, (0, 0)])
         with holding(layer, padding="valid"):
             return right(padded, kernel)
@@ -187,9 +190,9 @@ def transposed(layer: Any) -> Iterator[Edit]:
     def other_side(inputs: Any) -> Any:
         with holding(layer, padding="valid"):
             whole = right(inputs)
-        sizes = [n * s for n, s in zip(inputs.shape[1:-1], layer.strides)]
-        starts = [w - n for w, n in zip(whole.shape[1:-1], sizes)]
-        cut = tuple(slice(a, a + n) for a, n in zip(starts, sizes))
+        sizes = [n * s for n, s in zip(inputs.shape[1:-1], layer.strides, strict=True)]
+        starts = [w - n for w, n in zip(whole.shape[1:-1], sizes, strict=True)]
+        cut = tuple(slice(a, a + n) for a, n in zip(starts, sizes, strict=True))
         return whole[(slice(None), *cut)]
 
     said = "it is cropped at the top and the left, as with output_padding, not at the other side"
@@ -215,8 +218,11 @@ def pooling(layer: Any) -> Iterator[Edit]:
 
         yield _calling(layer, "between", "it counts the padding", counted)
     else:
-        low = lambda x: ops.pad(x, [(0, 0), *width, (0, 0)], constant_values=-1e30)  # noqa: E731
-        symmetric = lambda x: ops.max_pool(low(x), size, strides, "valid")  # noqa: E731
+
+        def symmetric(x: Any) -> Any:
+            low = ops.pad(x, [(0, 0), *width, (0, 0)], constant_values=-1e30)
+            return ops.max_pool(low, size, strides, "valid")
+
         yield _calling(layer, "between", "its padding is the same on both sides", symmetric)
 
 
@@ -233,10 +239,24 @@ def global_pooling(layer: Any) -> Iterator[Edit]:
     average = "Average" in type(layer).__name__
     other = ops.max if average else ops.mean
     said = f"it takes the {'maximum' if average else 'average'}"
-    axes = lambda x: tuple(range(1, len(x.shape) - 1))  # noqa: E731
-    yield _calling(
-        layer, "between", said, lambda x, **_: other(x, axis=axes(x), keepdims=layer.keepdims)
-    )
+
+    def swapped(x: Any, **_: Any) -> Any:
+        return other(x, axis=tuple(range(1, len(x.shape) - 1)), keepdims=layer.keepdims)
+
+    yield _calling(layer, "between", said, swapped)
+
+
+def padding(layer: Any) -> Iterator[Edit]:
+    """Yield the padding of the same width on all sides, that on the other side, and none."""
+    right = layer.padding
+    width = max(max(side) for side in right)
+    other = tuple((after, before) for before, after in right)
+    for said, sides in (
+        ("its padding is the same on both sides", ((width, width),) * 2),
+        ("its padding is on the other side", other),
+    ):
+        if sides != right:
+            yield _setting(layer, "between", said, padding=sides)
 
 
 def upsampling(layer: Any) -> Iterator[Edit]:
@@ -378,6 +398,7 @@ OF_KIND: tuple[tuple[Any, Callable[[Any], Iterator[Edit]]], ...] = (
     ((L.GlobalAveragePooling1D, L.GlobalAveragePooling2D), global_pooling),
     ((L.GlobalMaxPooling1D, L.GlobalMaxPooling2D), global_pooling),
     (L.UpSampling2D, upsampling),
+    (L.ZeroPadding2D, padding),
     ((L.LSTM, L.GRU, L.SimpleRNN), recurrent),
     (L.Bidirectional, bidirectional),
     (L.MultiHeadAttention, attention),

@@ -83,7 +83,7 @@ def mappings(units: Sequence[Described], modules: Sequence[Described]) -> list[M
     Raises:
         UnusablePort: If there is a layer or a module without a partner, with the candidates.
     """
-    found = {}
+    found: dict[Any, ModelMapping] = {}
     for how, pairings in (
         ("by order of execution", _in_order(units, modules)),
         ("by shape and order", _by_kind(units, modules, lambda unit, module: 0.0)),

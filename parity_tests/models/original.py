@@ -87,6 +87,7 @@ class Original:
         self.first = self._values()
         self.optimizer = self.model.optimizer
         self.right: list[list[np.ndarray]] = []
+        self.known: list[Edit] = []
 
     def _run(self) -> Any:
         module = ModuleType("their_original")
@@ -235,24 +236,36 @@ class Original:
             yield
 
     def _edits(self) -> list[Edit]:
-        return applicable(self.model, self.noise)
+        self.known = self.known or applicable(self.model)
+        return self.known
 
     def edits(self, arrays: dict) -> tuple[dict, dict]:
         """Return the mistakes that can be made in this model."""
         self._begin()
         return {"edits": [edit.said() for edit in self._edits()]}, {}
 
-    def trace(self, arrays: dict, training: bool, edits: list[str]) -> tuple[dict, dict]:
-        """Return what goes into each unit and comes out of it, and what the model returns."""
+    def trace(
+        self, arrays: dict, training: bool, edits: list[str], window: list[int]
+    ) -> tuple[dict, dict]:
+        """Return what goes into each unit and comes out of it, and what the model returns.
+
+        Args:
+            arrays: None.
+            training: Whether in training, not in inference.
+            edits: Mistakes that are made meanwhile.
+            window: The first call of a unit whose arrays are wanted, and the one after the last.
+        """
         order: list[list[Any]] = []
         with self._edited(edits), units.traced(self.model, order) as calls:
             outputs = self.model(self._tensors(self.inputs), training=training)
         found = listed("outputs", outputs)
         for index, call in enumerate(calls):
-            for position, array in enumerate(call.pop("inputs")):
-                found[f"call {index} input {position}"] = array
-            for name in ("output", "returned"):
-                found[f"call {index} {name}"] = call.pop(name)
+            arrays = {
+                f"call {index} input {i}": array for i, array in enumerate(call.pop("inputs"))
+            }
+            arrays |= {f"call {index} {name}": call.pop(name) for name in ("output", "returned")}
+            if window[0] <= index < window[1]:
+                found |= arrays
         return {"calls": calls, "order": order}, found
 
     def shows(self, arrays: dict, edit: str, steps: int) -> tuple[dict, dict]:

@@ -55,7 +55,7 @@ def _depthwise(shape: tuple[int, ...]) -> Move:
 
 
 def _folded(shape: tuple[int, ...], inputs: int) -> Move:
-    """Return how a kernel of several heads becomes a matrix; `inputs` of its axes are its inputs'."""
+    """Return how a kernel of several heads becomes a matrix, given how many axes are inputs."""
     rows = int(np.prod(shape[:inputs]))
     return Move(
         f"heads folded, {shape} to (out, in)",
@@ -142,7 +142,7 @@ class Pairing:
 
     def to_port(self, weights: Mapping[str, np.ndarray]) -> Arrays:
         """Return the weights of the module, by name, given those of the layer, by path."""
-        found = {}
+        found: Arrays = {}
         for of in self.ties:
             moved = of.there(*(weights[self.path(role)] for role in of.roles))
             found |= {self.name(name): a for name, a in zip(of.names, moved, strict=True)}

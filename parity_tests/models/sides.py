@@ -1,6 +1,6 @@
 """The two sides of a comparison: what the Keras model answers, and what its port does."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,6 +16,35 @@ STEPS = 5
 """Of training, enough for a schedule that is one step off to show."""
 
 
+WHOLE = (0, 1_000_000)
+"""A window that holds all calls."""
+
+
+class Answers(dict):
+    """Answers by question; the oldest are forgotten where they take too much memory."""
+
+    LIMIT = 2e9
+    """Bytes."""
+
+    def __setitem__(self, question: Any, answer: Any) -> None:
+        """Keep an answer."""
+        super().__setitem__(question, answer)
+        sizes = {key: _bytes(value) for key, value in self.items()}
+        left = sum(sizes.values())
+        for key in list(self)[:-1]:
+            if left <= self.LIMIT:
+                break
+            left -= sizes[key]
+            del self[key]
+
+
+def _bytes(answer: Any) -> int:
+    parts = answer if isinstance(answer, tuple) else (answer,)
+    held = [array for part in parts if isinstance(part, dict) for array in part.values()]
+    held += [part for part in parts if isinstance(part, np.ndarray)]
+    return sum(array.nbytes for array in held if isinstance(array, np.ndarray))
+
+
 @dataclass
 class KerasSide:
     """A Keras model that answers with some mistakes made; each answer is kept.
@@ -26,16 +55,18 @@ class KerasSide:
     """
 
     process: KerasProcess
-    kept: dict[tuple, Any] = field(default_factory=dict)
+    kept: Answers = field(default_factory=Answers)
 
-    def trace(self, training: bool, edits: Sequence[str] = ()) -> tuple[list[dict], Arrays]:
-        """Return the calls of the units, and the arrays of them and of the outputs."""
-        said, arrays = self._ask("trace", edits, training=training)
+    def trace(
+        self, training: bool, edits: Sequence[str] = (), window: tuple[int, int] = WHOLE
+    ) -> tuple[list[dict], Arrays]:
+        """Return the calls of the units, and the arrays of some of them and of the outputs."""
+        said, arrays = self._ask("trace", edits, training=training, window=window)
         return said["calls"], arrays
 
     def order(self) -> list[list[Any]]:
         """Return the name of each layer that is called, and how many calls of units came before."""
-        return self._ask("trace", (), training=False)[0]["order"]
+        return self._ask("trace", (), training=False, window=WHOLE)[0]["order"]
 
     def train(self, edits: Sequence[str] = (), steps: int = STEPS) -> Arrays:
         """Return losses, first gradients, weights and outputs."""
@@ -46,9 +77,6 @@ class KerasSide:
     def _ask(self, method: str, edits: Sequence[str], **options: Any) -> tuple[dict, Arrays]:
         key = (method, *options.values(), tuple(edits))
         if key not in self.kept:
-            mistaken = [k for k in self.kept if k[-1]]
-            if len(mistaken) > 6:  # models may be large
-                del self.kept[mistaken[0]]
             self.kept[key] = self.process.ask(method, edits=list(edits), **options)
         return self.kept[key]
 
@@ -65,6 +93,7 @@ class PortSide:
         weights: The model's first weights, by path.
         output: What its model returns where Keras returns probabilities.
         kept: What it has answered so far.
+        session: In which single units are asked.
     """
 
     process: Process
@@ -73,7 +102,8 @@ class PortSide:
     batch: Arrays
     weights: Arrays
     output: str = "as it is"
-    kept: dict[Any, Any] = field(default_factory=dict)
+    kept: Answers = field(default_factory=Answers)
+    session: int = 0
 
     def begin(self) -> int:
         """Begin anew, with the model's weights; return the session."""
@@ -90,14 +120,14 @@ class PortSide:
 
     def unit_output(self, pair: Pairing, inputs: list[np.ndarray], training: bool) -> np.ndarray:
         """Return what one unit makes of the inputs of its layer, arranged as the layer's."""
-        if self.kept.get("session") != self.process.sessions:  # only the latest is kept
-            self.kept["session"] = self.begin()
+        if self.session != self.process.sessions:  # only the latest is kept
+            self.session = self.begin()
         given = [arranged(pair.module, array) for array in inputs]
         arrays = {f"input {i}": array for i, array in enumerate(given)}
         options = {
             "unit": pair.module["path"],
             "training": training,
-            "session": self.kept["session"],
+            "session": self.session,
         }
         return arranged_back(
             pair.module, self.process.ask("unit_output", arrays, **options)[1]["output"]
@@ -108,7 +138,7 @@ class PortSide:
         if "train" not in self.kept:
             session = self.begin()
             options = {"form": self.form, "steps": STEPS, "session": session}
-            said, found = self.process.ask("steps", self.batch, **options)
+            _, found = self.process.ask("steps", self.batch, **options)
             kept = {"losses": found["losses"]}
             for prefix in ("gradient ", "first ", "last "):
                 own = {k.removeprefix(prefix): a for k, a in found.items() if k.startswith(prefix)}
@@ -130,7 +160,7 @@ def _softmax(x: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-OUTPUTS = {
+OUTPUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
     "as it is": lambda x: x,
     "logits of a softmax": _softmax,
     "logits of a sigmoid": lambda x: 1 / (1 + np.exp(-x)),

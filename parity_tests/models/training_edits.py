@@ -139,7 +139,8 @@ def _of_optimizer(model: Any) -> Iterator[Edit]:
             "optimizer",
             said,
             "gradients",
-            partial(holding, optimizer, _clip_gradients=clip),
+            partial(_clipping, model, clip),
+            takes="clipping",
             of_framework="plus 1e-6" in said,
         )
     for layer in units.of(model):
@@ -226,6 +227,12 @@ def _doubling(bias: Any, kind: Any) -> type:
                 variable.assign(2 * variable - before)
 
     return Doubling
+
+
+@contextmanager
+def _clipping(model: Any, clip: Callable[[Any], Any]) -> Iterator[None]:
+    with holding(model.optimizer, _clip_gradients=clip):
+        yield
 
 
 def _clips(config: dict[str, Any]) -> Iterator[tuple[str, Callable[[Any], Any]]]:

@@ -33,8 +33,8 @@ def of(model: Any) -> list[Any]:
     found: dict[int, Any] = {}
 
     def visit(layer: Any) -> None:
-        parts = [part for part in getattr(layer, "layers", None) or layer._layers]
-        parts = [part for part in parts if isinstance(part, keras.Layer)]
+        inner = getattr(layer, "layers", None) or layer._layers
+        parts = [part for part in inner if isinstance(part, keras.Layer)]
         if isinstance(layer, WHOLE) or (layer.weights and not any(p.weights for p in parts)):
             found.setdefault(id(layer), layer)
         else:

@@ -91,7 +91,7 @@ class FoundModule(FoundPort):
         inputs, targets = (
             names["batch"]() if "batch" in names else (names["inputs"], names["targets"])
         )
-        found = {}
+        found: dict[str, np.ndarray] = {}
         for name, items in (("inputs", inputs), ("targets", targets)):
             flat = items if isinstance(items, tuple | list) else [items]
             found |= {f"{name} {i}": to_numpy(item) for i, item in enumerate(flat)}

@@ -30,7 +30,7 @@ class UnusablePort(PortError):  # noqa: N818 (it is a verdict on the file)
 
 def numbered(arrays: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
     """Return the arrays "name 0", "name 1" and so on, in this order: a message keeps none."""
-    found = []
+    found: list[np.ndarray] = []
     while (key := f"{name} {len(found)}") in arrays:
         found.append(arrays[key])
     return found

@@ -73,7 +73,7 @@ class Process:
         with mock.patch.dict(os.environ, PYTHONSAFEPATH="1"):
             forkserver.ensure_running()
         self._connection, theirs = context.Pipe()
-        options = {"model": model, "step": step, "sizes": list(sizes)}
+        options: dict[str, Any] = {"model": model, "step": step, "sizes": list(sizes)}
         options["beside_keras"] = beside_keras
         arguments = (theirs, str(path.absolute()), device, options)
         self._process = context.Process(target=serve, args=arguments)

@@ -1,6 +1,7 @@
-"""Checking anybody's port: their file against the reference, or a recording of it."""
+"""Checking anybody's port: against the book's reference, a recording of it, or a Keras model."""
 
 import json
+import sys
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
@@ -9,12 +10,14 @@ from typing import Annotated, Literal
 from tyro.conf import Positional, arg
 
 from parity_tests.ladder.adapters import Port
+from parity_tests.models.check import Report, examine
 from parity_tests.ports import source
 from parity_tests.ports.examination import Examination
 from parity_tests.ports.messages import UnusablePort
 from parity_tests.ports.recording import Recording
 from parity_tests.ports.settle import settle
 from parity_tests.ports.user_port import Process
+from parity_tests.ports.verdicts import Verdicts
 
 
 class Failed(Exception):  # noqa: N818 (it is a verdict)
@@ -24,6 +27,7 @@ class Failed(Exception):  # noqa: N818 (it is a verdict)
 def check(
     port: Positional[Path],
     *,
+    reference: Path | None = None,
     model: str | None = None,
     step: str | None = None,
     recording: Path | None = None,
@@ -32,6 +36,7 @@ def check(
     epochs: int = 10,
     limit: float = 120.0,
     data: Path = Path("data"),
+    reference_python: str = sys.executable,
     json_file: Annotated[Path | None, arg(name="json")] = None,
 ) -> None:
     """Check a port in a file of its own, rung by rung, and explain where it differs.
@@ -42,19 +47,62 @@ def check(
 
     Args:
         port: The Python file, or a notebook.
-        model: Name of the model in it, where that cannot be told.
-        step: Name of the training step in it, where that cannot be told.
+        reference: Python file with a Keras model, or a .keras file, in place of the book's network.
+        model: Name of the model in the port, where that cannot be told.
+        step: Name of the training step in the port, where that cannot be told.
         recording: Folder made by `record`, in place of TensorFlow; its dtype and epochs count.
-        dtype: Of the weights and the images that the port is given; a port that needs float32
-            gets it.
+        dtype: Of the weights and the images that the port is given; a port of the book's network
+            that needs float32 gets it.
         device: Where the port computes.
-        epochs: Of the whole training, which comes last; 0 leaves it out.
+        epochs: Of the whole training of the book's network, which comes last; 0 leaves it out.
         limit: Seconds within which a call of the port must come back, up to 1e6; that of a
             whole training, times its epochs.
-        data: Folder that holds MNIST in MNIST/raw.
+        data: Folder that holds MNIST in MNIST/raw, for the book's network.
+        reference_python: Interpreter that runs the reference's file, and has Keras.
         json_file: Write the result to this file as well.
     """
     _validate(port, limit, epochs, device)
+    if reference is None:
+        verdicts, notes = _check_book(
+            port, model, step, recording, dtype, device, epochs, limit, data
+        )
+    else:
+        if recording is not None:
+            raise ValueError("--recording is of the book's network: leave it out with --reference")
+        report = examine(
+            port,
+            reference,
+            dtype,
+            model=model,
+            step=step,
+            device=device,
+            limit=limit,
+            python=reference_python,
+        )
+        verdicts, notes = report, report.notes
+    conclusion = verdicts.conclusion(str(port))
+    if json_file is not None:
+        found = {"port": str(port), "notes": notes, **verdicts.as_json(), "conclusion": conclusion}
+        json_file.write_text(json.dumps(found, indent=1) + "\n")
+    if verdicts.failed:
+        raise Failed(conclusion)
+    if not verdicts.usable:
+        raise UnusablePort(conclusion)
+    print(conclusion)
+
+
+def _check_book(
+    port: Path,
+    model: str | None,
+    step: str | None,
+    recording: Path | None,
+    dtype: str,
+    device: str,
+    epochs: int,
+    limit: float,
+    data: Path,
+) -> tuple[Verdicts | Report, list[str]]:
+    """Check a port of the book's network; return what was found, and what was chosen."""
     source.require_step(port, source.parse(port), step)
     recorded = Recording(recording) if recording else None
     if recorded:
@@ -70,15 +118,7 @@ def check(
         verdicts = examination.judge(epochs)
         if verdicts.failed:
             examination.explain()
-    conclusion = verdicts.conclusion(str(port))
-    if json_file is not None:
-        found = {"port": str(port), "notes": notes, **verdicts.as_json(), "conclusion": conclusion}
-        json_file.write_text(json.dumps(found, indent=1) + "\n")
-    if verdicts.failed:
-        raise Failed(conclusion)
-    if not verdicts.usable:
-        raise UnusablePort(conclusion)
-    print(conclusion)
+    return verdicts, notes
 
 
 def _validate(port: Path, limit: float, epochs: int, device: str) -> None:

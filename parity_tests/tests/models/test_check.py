@@ -1,0 +1,99 @@
+"""`check --reference`: the command, its messages, and `assert_same_training`."""
+
+import json
+import re
+
+import pytest
+
+from parity_tests import assert_same_training
+from parity_tests.__main__ import main
+from parity_tests.tests.models.test_zoo import ZOO
+
+ORIGINAL = """
+import keras
+model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(4)])
+model.compile(keras.optimizers.SGD(0.1), "mse")
+"""
+PORT = """
+import torch
+model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Linear(4, 4))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+criterion = torch.nn.MSELoss()
+"""
+
+
+@pytest.fixture
+def check(tmp_path, status_of, capfd):
+    """Check a port beside a Keras model, both as text; return exit status, output and errors."""
+
+    def check(port, original, *options):
+        for name, text in (("port.py", port), ("original.py", original)):
+            (tmp_path / name).write_text(text)
+        paths = tmp_path / "port.py", "--reference", tmp_path / "original.py"
+        status = status_of(main, "check", *paths, *options)
+        return status, *capfd.readouterr()
+
+    return check
+
+
+def test_a_right_port_passes_and_what_the_check_cannot_see_is_said(check, tmp_path):
+    status, out, err = check(PORT, ORIGINAL, "--json", tmp_path / "found.json")
+    assert status == 0, out + err
+    assert re.search(r"sequential/dense/kernel +0.weight +\(in, out\) to \(out, in\)", out)
+    assert "with this batch the check cannot tell: optimizer: clipvalue is 1.0" in out
+    assert out.splitlines()[-1].endswith(
+        "port.py agrees in what was judged: layers, between, outputs, loss, gradients, update, "
+        "trajectory"
+    )
+    assert json.loads((tmp_path / "found.json").read_text())["verdict"] == "agrees"
+
+
+def test_a_wrong_port_fails_and_its_mistakes_are_named_alone_and_in_pairs(check):
+    wrong = PORT.replace("4), torch.nn.Linear", "4), torch.nn.ReLU(), torch.nn.Linear")
+    status, out, err = check(wrong.replace("MSELoss()", 'MSELoss(reduction="sum")'), ORIGINAL)
+    assert status == 1, out + err
+    assert "-> between: explained by: dense: its activation is relu" in out
+    assert (
+        "-> loss: explained by: loss: the losses are summed, not averaged and loss: it is summed"
+        in out
+    )
+    assert "port.py is not the same training as its model: see between, outputs, loss" in err
+
+
+@pytest.mark.parametrize(
+    ("port", "original", "message"),
+    [
+        (PORT, "x = 1\n", "it has no Keras model: expected model = keras.Sequential(...)"),
+        (PORT, ORIGINAL.replace("model", "one") + ORIGINAL.replace("model", "two"), "several"),
+        (PORT, ORIGINAL.replace("model.compile", "list"), "its model is not compiled: call model"),
+        (PORT, "raise ValueError('no')\n", "raised an error: ValueError: no (line 1)"),
+        (PORT.replace("(5, 4)", "(6, 4)"), ORIGINAL, "shapes cannot be multiplied"),
+        (
+            PORT.replace("4, 4))", "4, 4), torch.nn.PReLU())"),
+            ORIGINAL,
+            "these layers have no partner: in the port 2 (PReLU of (1,)); name pairs in the port",
+        ),
+        (
+            PORT + 'mapping = {"0": "dense", "1": "dence_1"}\n',
+            ORIGINAL,
+            "mapping names dence_1, which the model has not (there is dense_1",
+        ),
+    ],
+    ids=["none", "two", "not compiled", "raises", "shapes", "unmatched", "mapping"],
+)
+def test_what_cannot_be_judged_is_one_sentence(check, port, original, message):
+    status, _, err = check(port, original)
+    assert (status, message in err) == (2, True), err
+    assert "Traceback" not in err
+
+
+def test_a_mapping_settles_which_layer_is_which(check):
+    status, out, err = check(PORT + 'mapping = {"0": "dense", "1": "dense_1"}\n', ORIGINAL)
+    assert (status, "mapping, as mapping says:" in out) == (0, True), out + err
+
+
+def test_the_assertion_fails_with_the_name_of_the_mistake(tmp_path):
+    source = (ZOO / "mlp" / "port.py").read_text()
+    (tmp_path / "port.py").write_text(source.replace(", momentum=0.9", ""))
+    with pytest.raises(AssertionError, match="explained by: optimizer: momentum is 0.0, not 0.9"):
+        assert_same_training(tmp_path / "port.py", ZOO / "mlp" / "original.py")

@@ -1,0 +1,56 @@
+"""The zoo: pairs of a Keras model and its right port, and ports with one mistake each."""
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from parity_tests.models.check import examine
+
+ZOO = Path(__file__).parent / "zoo"
+PAIRS = sorted(path.name for path in ZOO.iterdir() if (path / "port.py").is_file())
+QUICK = {"cnn", "mlp"}
+"""Pairs that are judged each time; the others in `make soak`."""
+
+
+def mistakes(name):
+    return tomllib.loads((ZOO / name / "mistakes.toml").read_text())["mistake"]
+
+
+def marked(name):
+    return () if name in QUICK else pytest.mark.soak
+
+
+RIGHT = [
+    pytest.param(name, dtype, marks=marked(name) if dtype == "float64" else pytest.mark.soak)
+    for name in PAIRS
+    for dtype in ("float64", "float32")
+]
+WRONG = [
+    pytest.param(name, mistake, id=f"{name}-{mistake['expected']}", marks=marked(name))
+    for name in PAIRS
+    for mistake in mistakes(name)
+]
+
+
+@pytest.mark.parametrize(("name", "dtype"), RIGHT)
+def test_a_right_port_passes_on_all_rungs(name, dtype, capsys):
+    report = examine(ZOO / name / "port.py", ZOO / name / "original.py", dtype)
+    assert report.failed == [], capsys.readouterr().out
+    assert report.usable
+
+
+@pytest.mark.parametrize(("name", "mistake"), WRONG)
+def test_a_mistake_is_caught_and_named(name, mistake, tmp_path, capsys):
+    source = (ZOO / name / "port.py").read_text()
+    assert mistake["replace"] in source
+    port = tmp_path / "port.py"
+    port.write_text(source.replace(mistake["replace"], mistake["by"], 1))
+    report = examine(port, ZOO / name / "original.py", "float64")
+    assert report.failed, "it was not caught"
+    assert any(mistake["expected"] in finding for finding in report.findings), report.findings
+
+
+def test_there_are_twelve_pairs_and_four_mistakes_of_each():
+    assert len(PAIRS) >= 12
+    assert min(len(mistakes(name)) for name in PAIRS) >= 4
