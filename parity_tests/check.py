@@ -5,7 +5,7 @@ import sys
 from contextlib import closing
 from importlib import import_module
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
@@ -62,24 +62,16 @@ def check(
         json_file: Write the result to this file as well.
     """
     _validate(port, limit, epochs, device)
+    if reference and recording:
+        raise ValueError("--recording is of the book's network: leave it out with --reference")
     if reference is None:
         verdicts, notes = _check_book(
             port, model, step, recording, dtype, device, epochs, limit, data
         )
     else:
-        if recording is not None:
-            raise ValueError("--recording is of the book's network: leave it out with --reference")
-        report = examine(
-            port,
-            reference,
-            dtype,
-            model=model,
-            step=step,
-            device=device,
-            limit=limit,
-            python=reference_python,
-        )
-        verdicts, notes = report, report.notes
+        options: dict[str, Any] = {"model": model, "step": step, "device": device, "limit": limit}
+        verdicts = examine(port, reference, dtype, python=reference_python, **options)
+        notes = verdicts.notes
     conclusion = verdicts.conclusion(str(port))
     if json_file is not None:
         found = {"port": str(port), "notes": notes, **verdicts.as_json(), "conclusion": conclusion}

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.models.compared import Compared
 from parity_tests.models.explain import ModelSearch, grouped, unseen
-from parity_tests.models.ladder import RUNGS, Compared, ModelLadder
+from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.mapping import ModelMapping, by_hand, mappings
 from parity_tests.models.reference import KerasProcess
 from parity_tests.models.sides import OUTPUTS, Answers, KerasSide, PortSide

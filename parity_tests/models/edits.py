@@ -7,6 +7,7 @@ runs eagerly, so the change takes effect at once, also in a subclassed or shared
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 from unittest import mock
 
@@ -65,9 +66,25 @@ def holding(item: Any, **values: Any) -> Iterator[None]:
         yield
 
 
+def setting(layer: Any, rung: str, said: str = "", **values: Any) -> Edit:
+    """Return an edit that gives a layer another value of what it is configured with."""
+    ((name, value),) = values.items()
+    right = getattr(layer, name)
+    shown = right if isinstance(right, int | float | str | tuple) else "as it is"
+    mistake = said or f"{name} is {value}, not {shown}"
+    return Edit(layer.name, mistake, rung, partial(holding, layer, **values))
+
+
+def calling(
+    layer: Any, rung: str, mistake: str, call: Callable[..., Any], of_framework: bool = False
+) -> Edit:
+    """Return an edit in which a layer computes otherwise."""
+    return Edit(layer.name, mistake, rung, partial(holding, layer, call=call), of_framework)
+
+
 def applicable(model: Any) -> list[Edit]:
     """Return the edits of a compiled model, those of its layers in their order first."""
-    from parity_tests.models import layer_edits, training_edits
+    from parity_tests.models import layer_edits, loss_edits, optimizer_edits
 
-    found = [*layer_edits.of(model), *training_edits.of(model)]
+    found = [*layer_edits.of(model), *loss_edits.of(model), *optimizer_edits.of(model)]
     return list({edit.name: edit for edit in found}.values())

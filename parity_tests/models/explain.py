@@ -7,7 +7,8 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from parity_tests.models.ladder import RUNGS, Compared, ModelLadder
+from parity_tests.models.compared import Compared
+from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.sides import STEPS, WHOLE
 from parity_tests.ports.messages import PortError
 from parity_tests.ports.relations import relate
@@ -101,14 +102,10 @@ class ModelSearch:
                 if own and self._first(rung, [*made, *own]) is None:
                     made += own
                     break
-                explanation = self.find(rung, made, first)
-                if own and not explanation.edits:
-                    second = self._first(rung, [*made, *own])
-                    with_own = second and self.find(rung, [*made, *own], second)
-                    if with_own and with_own.edits:
-                        made, explanation = [*made, *own], with_own
+                base, explanation = self._with_own(rung, made, own, first)
                 if not explanation.edits:
                     return [*found, explanation]
+                made = base
                 explanation = self._furthest(rung, made, explanation)
                 explanation = self._everywhere(rung, made, explanation)
                 found.append(explanation)
@@ -117,6 +114,18 @@ class ModelSearch:
                     outside = self.ladder.outside
                 self.ladder.outside = outside
         return found
+
+    def _with_own(
+        self, rung: str, made: list[str], own: list[str], first: Compared
+    ) -> tuple[list[str], Explanation]:
+        """Return what explains a rung, and what is made before: with PyTorch's own, or not."""
+        base = [*made, *own]
+        second = self._first(rung, base) if own else None
+        if second is not None:
+            explanation = self.find(rung, base, second)
+            if explanation.edits:
+                return base, explanation
+        return made, self.find(rung, made, first)
 
     def of_framework(self, rung: str, made: Sequence[str]) -> list[str]:
         """Return the mistakes that PyTorch's own layers make on a rung."""

@@ -6,49 +6,16 @@ further from the truth than ten times the yardstick, plus a floor: in float64 th
 constant that was rounded to float32, since Keras rounds some of its constants.
 """
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
-from parity_tests.ladder.tolerance import MULTIPLE
-from parity_tests.models.recipes import Arrays, Pairing
+from parity_tests.models.compared import Compared, compare, folded_like, largest
+from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.sides import STEPS, WHOLE, KerasSide, PortSide, arranged, arranged_back
 from parity_tests.ports.messages import numbered
-
-FLOOR = {"float64": 2.0**-23, "float32": 2.0**-19}
-"""Of a difference, relative to the scale: a constant of float32, and 16 units of float32."""
-
-
-@dataclass(frozen=True)
-class Compared:
-    """What was compared of one tensor.
-
-    Attributes:
-        label: What it is, and where.
-        where: The layer whose tensor it is; "" for one of the whole model.
-        difference: The largest, over the scale; infinite where shapes differ.
-        bound: Of the difference.
-        own: The yardstick's own difference from the truth.
-        message: The worst element, both values and the bound.
-        port: The port's numbers.
-        truth: What they should be.
-    """
-
-    label: str
-    where: str
-    difference: float
-    bound: float
-    own: float
-    message: str
-    port: np.ndarray = field(repr=False)
-    truth: np.ndarray = field(repr=False)
-
-    @property
-    def fails(self) -> bool:
-        """Whether the difference is above the bound."""
-        return not self.difference <= self.bound
 
 
 @dataclass
@@ -87,31 +54,8 @@ class ModelLadder:
         """
         return RUNGS[rung](self, list(made), [*made, *tried])
 
-    def _compare(
-        self,
-        label: str,
-        where: str,
-        port: np.ndarray,
-        truth: np.ndarray,
-        others: Sequence[np.ndarray | None],
-        scale: float = 0.0,
-    ) -> Compared:
-        """Compare one tensor; `others` are what it is without mistakes, and the yardstick's."""
-        if port.shape != truth.shape:
-            message = f"shape {port.shape} in the port, {truth.shape} in the model"
-            return Compared(label, where, math.inf, 0.0, 0.0, message, port, truth)
-        scale = max(scale, _largest(truth)) or 1.0
-        own = 0.0
-        right, yard = (*others, None)[:2]
-        if right is not None and yard is not None:
-            yard = _folded(yard, right)
-            size = max(_largest(right), scale if where else 0.0) or 1.0
-            own = _largest(yard.astype(np.float64) - right) / size
-        bound = MULTIPLE * own + FLOOR[self.dtype]
-        difference = np.abs(port.astype(np.float64) - truth)
-        worst = math.inf if np.isnan(difference).any() else _largest(difference) / scale
-        message = _worst(difference, port, truth) + f"relative {worst:.1e}, bound {bound:.1e}"
-        return Compared(label, where, worst, bound, own, message, port, truth)
+    def _compare(self, label: str, where: str, *arrays: Any) -> Compared:
+        return compare(self.dtype, label, where, *arrays)
 
     def _pairs(self) -> dict[str, Pairing]:
         return {pair.unit["path"]: pair for pair in self.port.mapping.pairings}
@@ -140,7 +84,7 @@ class ModelLadder:
                 source = self.truth.trace(training, self._inside(made, call["unit"]))[1]
                 output = source[f"call {index} {self._kind(pair, call['unit'])}"]
                 if count < len(outputs) and not call["masked"]:
-                    fits = arranged(pair.module, _folded(output, outputs[count]))
+                    fits = arranged(pair.module, folded_like(output, outputs[count]))
                     if fits.shape == outputs[count].shape:
                         feed[f"feed {path} {count}"] = fits
             said, found = self.port.trace(training, feed)
@@ -161,9 +105,7 @@ class ModelLadder:
             index = next(i for i, call in enumerate(calls) if call["unit"] == unit)
             found = self.port.unit_output(pair, [given[f"call {index} input 0"]], False)
             before = given[f"call {index} output"]
-            apart = found.shape != before.shape or _largest(found - before) > 1e-3 * _largest(
-                before
-            )
+            apart = found.shape != before.shape or largest(found - before) > 1e-3 * largest(before)
             self.port.kept[key] = "returned" if apart else "output"
         return str(self.port.kept[key])
 
@@ -199,7 +141,7 @@ class ModelLadder:
             window = WHOLE if inside == made else self.window
             for source in (self.truth.trace(training, inside, window)[1], *sources):
                 right = source.get(f"call {index} {kind}")
-                compared.append(None if right is None else _folded(right, port))
+                compared.append(None if right is None else folded_like(right, port))
             place = f"{call['unit']} {'in training' if training else 'in inference'}"
             by_itself = pair.module["path"] in alone
             yield pair, place, given[f"call {index} input 0"] if by_itself else None, compared
@@ -299,7 +241,7 @@ class ModelLadder:
             paths = [path for path, _ in pair.unit["weights"].values()]
             paths = [p for p in paths if (p in self.trainable) == trained]
             values = {p: [added(side, p) for side in sides] for p in paths}
-            scale = max((_largest(v[1]) for v in values.values() if v[1] is not None), default=0.0)
+            scale = max((largest(v[1]) for v in values.values() if v[1] is not None), default=0.0)
             for path, (port, truth, *others) in values.items():
                 if port is not None and truth is not None:
                     yield self._compare(
@@ -345,20 +287,6 @@ RUNGS: dict[str, Callable[[ModelLadder, list[str], list[str]], Iterator[Compared
 """By name, in the order in which they are climbed."""
 
 
-def _largest(array: np.ndarray) -> float:
-    return float(np.abs(array).max(initial=0))
-
-
-def _worst(difference: np.ndarray, port: np.ndarray, truth: np.ndarray) -> str:
-    """Return the worst element, in words."""
-    if not difference.size:
-        return ""
-    flat = int(np.nan_to_num(difference, nan=np.inf).argmax())
-    place = [int(i) for i in np.unravel_index(flat, difference.shape)]
-    found, right = float(port.flat[flat]), float(truth.flat[flat])
-    return f"worst at {place}: port {found:.9g}, model {right:.9g}; "
-
-
 def _is_at(edit: str, path: str) -> bool:
     return edit.split(": ", 1)[0] == path.split("/")[-1]
 
@@ -370,9 +298,3 @@ def _by_unit(calls: list[dict], arrays: Arrays, name: str) -> dict[str, list[np.
         if f"call {index} {name}" in arrays:
             found.setdefault(call["unit"], []).append(arrays[f"call {index} {name}"])
     return found
-
-
-def _folded(array: np.ndarray, like: np.ndarray) -> np.ndarray:
-    """Return an array with the axes of several heads folded into one."""
-    fits = array.size == like.size and array.ndim > like.ndim
-    return array.reshape(like.shape) if fits else array

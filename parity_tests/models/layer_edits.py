@@ -8,7 +8,8 @@ import keras
 from keras import activations, ops
 
 from parity_tests.models import units
-from parity_tests.models.edits import Edit, holding
+from parity_tests.models.edits import Edit, calling, holding, setting
+from parity_tests.models.sequence_edits import attention, bidirectional, embedding, recurrent
 
 EPSILONS = (1e-3, 1e-5, 1e-6, 1e-8, 1e-12)
 """Defaults of Keras, of PyTorch, and of published models."""
@@ -22,27 +23,11 @@ def of(model: Any) -> Iterator[Edit]:
                 yield from edits(layer)
 
 
-def _setting(layer: Any, rung: str, said: str = "", **values: Any) -> Edit:
-    """Return an edit that gives a layer another value of what it is configured with."""
-    ((name, value),) = values.items()
-    right = getattr(layer, name)
-    shown = right if isinstance(right, int | float | str | tuple) else "as it is"
-    mistake = said or f"{name} is {value}, not {shown}"
-    return Edit(layer.name, mistake, rung, partial(holding, layer, **values))
-
-
-def _calling(
-    layer: Any, rung: str, mistake: str, call: Callable[..., Any], of_framework: bool = False
-) -> Edit:
-    """Return an edit in which a layer computes otherwise."""
-    return Edit(layer.name, mistake, rung, partial(holding, layer, call=call), of_framework)
-
-
 def normalization(layer: Any) -> Iterator[Edit]:
     """Yield other epsilons."""
     for epsilon in EPSILONS:
         if epsilon != layer.epsilon:
-            yield _setting(layer, "layers", epsilon=epsilon)
+            yield setting(layer, "layers", epsilon=epsilon)
 
 
 def batch_normalization(layer: Any) -> Iterator[Edit]:
@@ -50,7 +35,7 @@ def batch_normalization(layer: Any) -> Iterator[Edit]:
     right, moments = layer.call, layer._moments
     momenta = {round(1 - layer.momentum, 9), 0.9, 0.99, 0.997, 0.999, 0.1} - {layer.momentum}
     for momentum in sorted(momenta):
-        yield _setting(layer, "statistics", momentum=momentum)
+        yield setting(layer, "statistics", momentum=momentum)
 
     def unbiased(inputs: Any, training: Any = None, mask: Any = None) -> Any:
         before = layer.moving_variance * layer.momentum
@@ -63,11 +48,11 @@ def batch_normalization(layer: Any) -> Iterator[Edit]:
         return outputs
 
     said = "the running variance is unbiased (over n - 1), as in torch.nn, not over n"
-    yield _calling(layer, "statistics", said, unbiased, of_framework=True)
+    yield calling(layer, "statistics", said, unbiased, of_framework=True)
     still = lambda x, training=None, mask=None: right(x, training=False, mask=mask)  # noqa: E731
-    yield _calling(layer, "outputs", "it uses its running statistics in training", still)
+    yield calling(layer, "outputs", "it uses its running statistics in training", still)
     moving = lambda x, training=None, mask=None: _batch_statistics(layer, x)  # noqa: E731
-    yield _calling(layer, "outputs", "it uses the statistics of the batch in inference", moving)
+    yield calling(layer, "outputs", "it uses the statistics of the batch in inference", moving)
 
 
 def _batch_statistics(layer: Any, inputs: Any) -> Any:
@@ -117,10 +102,10 @@ def activation(layer: Any) -> Iterator[Edit]:
     for name, function in FUNCTIONS.items():
         if differs(function):
             mistake = f"its activation is {name}" if name != "missing" else "no activation"
-            yield _setting(layer, "between", mistake, activation=function)
+            yield setting(layer, "between", mistake, activation=function)
     twice = lambda x: right(right(x))  # noqa: E731
     if differs(twice):
-        yield _setting(layer, "between", "its activation is applied twice", activation=twice)
+        yield setting(layer, "between", "its activation is applied twice", activation=twice)
 
 
 def function_layer(layer: Any) -> Iterator[Edit]:
@@ -131,7 +116,7 @@ def function_layer(layer: Any) -> Iterator[Edit]:
     for name, function in FUNCTIONS.items():
         if abs(ops.convert_to_numpy(function(probe)) - expected).max() > 1e-6:
             mistake = f"it is {name}" if name != "missing" else "it is missing"
-            yield _calling(layer, "between", mistake, lambda x, _f=function, **_: _f(x))
+            yield calling(layer, "between", mistake, lambda x, _f=function, **_: _f(x))
 
 
 def flatten(layer: Any) -> Iterator[Edit]:
@@ -143,7 +128,7 @@ def flatten(layer: Any) -> Iterator[Edit]:
         return right(ops.transpose(inputs, (0, rank - 1, *range(1, rank - 1))))
 
     said = "it flattens channels first, as (n, c, h, w), not (n, h, w, c)"
-    yield _calling(layer, "between", said, channels_first)
+    yield calling(layer, "between", said, channels_first)
 
 
 def convolution(layer: Any) -> Iterator[Edit]:
@@ -178,7 +163,7 @@ def depthwise(layer: Any) -> Iterator[Edit]:
             return right(ops.pad(inputs, [(0, 0), *width, (0, 0)]))
 
     said = "its padding is the same on both sides, as torch.nn's, not Keras's same"
-    yield _calling(layer, "layers", said, symmetric)
+    yield calling(layer, "layers", said, symmetric)
 
 
 def transposed(layer: Any) -> Iterator[Edit]:
@@ -196,7 +181,7 @@ def transposed(layer: Any) -> Iterator[Edit]:
         return whole[(slice(None), *cut)]
 
     said = "it is cropped at the top and the left, as with output_padding, not at the other side"
-    yield _calling(layer, "layers", said, other_side)
+    yield calling(layer, "layers", said, other_side)
 
 
 def pooling(layer: Any) -> Iterator[Edit]:
@@ -207,7 +192,7 @@ def pooling(layer: Any) -> Iterator[Edit]:
     size, strides, padding = layer.pool_size, layer.strides, layer.padding
     said = f"it takes the {'maximum' if kind == 'average' else 'average'}"
     swapped = lambda x: other(x, size, strides, padding)  # noqa: E731
-    yield _calling(layer, "between", said, swapped)
+    yield calling(layer, "between", said, swapped)
     if padding != "same":
         return
     width = [((k - 1) // 2, (k - 1) // 2) for k in size]
@@ -216,14 +201,14 @@ def pooling(layer: Any) -> Iterator[Edit]:
         def counted(x: Any) -> Any:
             return right(x) * _share(x, size, strides)
 
-        yield _calling(layer, "between", "it counts the padding", counted)
+        yield calling(layer, "between", "it counts the padding", counted)
     else:
 
         def symmetric(x: Any) -> Any:
             low = ops.pad(x, [(0, 0), *width, (0, 0)], constant_values=-1e30)
             return ops.max_pool(low, size, strides, "valid")
 
-        yield _calling(layer, "between", "its padding is the same on both sides", symmetric)
+        yield calling(layer, "between", "its padding is the same on both sides", symmetric)
 
 
 def _share(x: Any, size: Any, strides: Any) -> Any:
@@ -243,7 +228,7 @@ def global_pooling(layer: Any) -> Iterator[Edit]:
     def swapped(x: Any, **_: Any) -> Any:
         return other(x, axis=tuple(range(1, len(x.shape) - 1)), keepdims=layer.keepdims)
 
-    yield _calling(layer, "between", said, swapped)
+    yield calling(layer, "between", said, swapped)
 
 
 def padding(layer: Any) -> Iterator[Edit]:
@@ -256,110 +241,13 @@ def padding(layer: Any) -> Iterator[Edit]:
         ("its padding is on the other side", other),
     ):
         if sides != right:
-            yield _setting(layer, "between", said, padding=sides)
+            yield setting(layer, "between", said, padding=sides)
 
 
 def upsampling(layer: Any) -> Iterator[Edit]:
     """Yield the other interpolation."""
     for other in {"nearest", "bilinear"} - {layer.interpolation}:
-        yield _setting(layer, "between", interpolation=other)
-
-
-def recurrent(layer: Any) -> Iterator[Edit]:
-    """Yield other gates, biases that move twice as fast, and a mask that is ignored."""
-    right = layer.call
-
-    def unmasked(sequences: Any, *arguments: Any, mask: Any = None, **options: Any) -> Any:
-        return right(sequences, *arguments, **options)
-
-    yield _calling(layer, "outputs", "it ignores the mask", unmasked)
-    cell = getattr(layer, "cell", None)
-    if cell is None:
-        return
-    for name, kind in (("activation", "tanh"), ("recurrent_activation", "sigmoid")):
-        for other in ("relu", "hard sigmoid", "tanh", "sigmoid"):
-            if hasattr(cell, name) and other != kind:
-                edit = _setting(cell, "layers", f"{name} is {other}", **{name: FUNCTIONS[other]})
-                yield Edit(layer.name, edit.mistake, "layers", edit.plant)
-    if getattr(cell, "reset_after", None) is True:
-        yield Edit(
-            layer.name,
-            "the reset gate is applied before the product, not after",
-            "layers",
-            partial(holding, cell, call=partial(_reset_before, cell)),
-        )
-
-
-def _reset_before(cell: Any, inputs: Any, states: Any, training: bool = False) -> Any:
-    h = states[0] if isinstance(states, list | tuple) else states
-    bias, recurrent_bias = cell.bias[0], cell.bias[1]
-    x_z, x_r, x_h = ops.split(ops.matmul(inputs, cell.kernel) + bias, 3, axis=-1)
-    k_z, k_r, k_h = ops.split(cell.recurrent_kernel, 3, axis=-1)
-    b_z, b_r, b_h = ops.split(recurrent_bias, 3, axis=-1)
-    z = cell.recurrent_activation(x_z + ops.matmul(h, k_z) + b_z)
-    r = cell.recurrent_activation(x_r + ops.matmul(h, k_r) + b_r)
-    candidate = cell.activation(x_h + ops.matmul(r * h, k_h) + b_h)
-    new = z * h + (1 - z) * candidate
-    return new, [new] if isinstance(states, list | tuple) else new
-
-
-def bidirectional(layer: Any) -> Iterator[Edit]:
-    """Yield a backward half that is not turned round again, and other ways to merge."""
-    if layer.merge_mode == "concat":
-        part = layer.backward_layer
-        right = part.call
-
-        def unturned(*arguments: Any, **options: Any) -> Any:
-            outputs = right(*arguments, **options)
-            return ops.flip(outputs, axis=1) if part.return_sequences else outputs
-
-        def last(*arguments: Any, **options: Any) -> Any:
-            with holding(part, return_sequences=True):
-                return right(*arguments, **options)[:, 0]
-
-        if part.return_sequences:
-            yield Edit(
-                layer.name,
-                "its backward half is not turned round again",
-                "layers",
-                partial(holding, part, call=unturned),
-            )
-        else:
-            said = "its backward half is taken at the last step, where it has seen one step only"
-            yield Edit(layer.name, said, "between", partial(holding, part, call=last))
-
-
-def attention(layer: Any) -> Iterator[Edit]:
-    """Yield other scales, and a causal mask."""
-    right = layer._compute_attention
-    width = layer._num_heads * layer._key_dim
-    factors = {
-        "the scores are not scaled": layer._key_dim**0.5,
-        "the scores are scaled by the whole width": (layer._key_dim / width) ** 0.5,
-        "the scores are scaled by the width, not its root": layer._key_dim**-0.5,
-    }
-
-    def scaled(factor: float, query: Any, *arguments: Any, **options: Any) -> Any:
-        return right(query * factor, *arguments, **options)
-
-    for said, factor in factors.items():
-        if abs(factor - 1) > 1e-9:
-            plant = partial(holding, layer, _compute_attention=partial(scaled, factor))
-            yield Edit(layer.name, said, "between", plant)
-
-    def causal(*arguments: Any, **options: Any) -> Any:
-        return right(*arguments, **{**options, "use_causal_mask": True})
-
-    plant = partial(holding, layer, _compute_attention=causal)
-    yield Edit(layer.name, "it looks back only: a causal mask", "between", plant)
-
-
-def embedding(layer: Any) -> Iterator[Edit]:
-    """Yield the factor of the transformer."""
-    right = layer.call
-    factor = layer.output_dim**0.5
-    said = "it is multiplied by the root of its width"
-    yield _calling(layer, "between", said, lambda x: right(x) * factor)
+        yield setting(layer, "between", interpolation=other)
 
 
 def biased(layer: Any) -> Iterator[Edit]:
@@ -379,7 +267,7 @@ def reshape(layer: Any) -> Iterator[Edit]:
         def channels_first(inputs: Any) -> Any:
             return ops.transpose(ops.reshape(right(inputs), (-1, c, h, w)), (0, 2, 3, 1))
 
-        yield _calling(layer, "between", "it reshapes to channels first", channels_first)
+        yield calling(layer, "between", "it reshapes to channels first", channels_first)
 
 
 L = keras.layers

@@ -1,176 +1,24 @@
-"""How the weights of a Keras layer become those of a PyTorch module, and back.
-
-A recipe says which classes go together and, for shapes that fit, how each tensor is rearranged.
-"""
+"""Which Keras layers and PyTorch modules go together, and how their weights do."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-Arrays = dict[str, np.ndarray]
-
-
-@dataclass(frozen=True)
-class Move:
-    """How one tensor is rearranged.
-
-    Attributes:
-        said: In words.
-        there: From Keras to PyTorch.
-        back: From PyTorch to Keras.
-    """
-
-    said: str
-    there: Callable[[np.ndarray], np.ndarray]
-    back: Callable[[np.ndarray], np.ndarray]
-
-
-def _axes(said: str, *order: int) -> Move:
-    inverse = np.argsort(order)
-    return Move(said, lambda a: a.transpose(order), lambda a: a.transpose(inverse))
-
-
-SAME = Move("as it is", lambda a: a, lambda a: a)
-DENSE = _axes("(in, out) to (out, in)", 1, 0)
-CONVOLUTIONS = {
-    3: _axes("(k, in, out) to (out, in, k)", 2, 1, 0),
-    4: _axes("HWIO to OIHW", 3, 2, 0, 1),
-    5: _axes("DHWIO to OIDHW", 4, 3, 0, 1, 2),
-}
-TRANSPOSED = {
-    3: _axes("(k, out, in) to (in, out, k)", 2, 1, 0),
-    4: _axes("HWOI to IOHW", 3, 2, 0, 1),
-}
-
-
-def _depthwise(shape: tuple[int, ...]) -> Move:
-    h, w, channels, multiplier = shape
-    return Move(
-        "(h, w, channels, multiplier) to (channels * multiplier, 1, h, w)",
-        lambda a: a.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, h, w),
-        lambda a: a.reshape(channels, multiplier, h, w).transpose(2, 3, 0, 1),
-    )
-
-
-def _folded(shape: tuple[int, ...], inputs: int) -> Move:
-    """Return how a kernel of several heads becomes a matrix, given how many axes are inputs."""
-    rows = int(np.prod(shape[:inputs]))
-    return Move(
-        f"heads folded, {shape} to (out, in)",
-        lambda a: a.reshape(rows, -1).T,
-        lambda a: a.T.reshape(shape),
-    )
-
-
-def _flat(shape: tuple[int, ...]) -> Move:
-    return Move("heads folded", lambda a: a.reshape(-1), lambda a: a.reshape(shape))
-
-
-def _gates(order: tuple[int, ...], said: str, transpose: bool) -> Move:
-    """Return how gates that lie side by side in the last axis are put in another order."""
-    inverse = np.argsort(order)
-
-    def there(a: np.ndarray) -> np.ndarray:
-        parts = np.split(a, len(order), axis=-1)
-        moved = np.concatenate([parts[i] for i in order], axis=-1)
-        return moved.T if transpose else moved
-
-    def back(a: np.ndarray) -> np.ndarray:
-        parts = np.split(a.T if transpose else a, len(order), axis=-1)
-        return np.concatenate([parts[i] for i in inverse], axis=-1)
-
-    return Move(said, there, back)
-
-
-@dataclass(frozen=True)
-class Tie:
-    """Weights of a layer and of a module that go together.
-
-    Attributes:
-        roles: Of the weights in the layer.
-        names: Of those in the module.
-        said: How they are rearranged, in words.
-        there: Returns those of the module, given those of the layer.
-        back: Returns those of the layer, given those of the module.
-        gradient: The same for gradients, where that is another function.
-    """
-
-    roles: tuple[str, ...]
-    names: tuple[str, ...]
-    said: str
-    there: Callable[..., list[np.ndarray]]
-    back: Callable[..., list[np.ndarray]]
-    gradient: Callable[..., list[np.ndarray]] | None = None
-
-
-def tie(role: str, name: str, move: Move) -> Tie:
-    """Return the tie of one weight with one."""
-    return Tie((role,), (name,), move.said, lambda a: [move.there(a)], lambda a: [move.back(a)])
-
-
-@dataclass(frozen=True)
-class Pairing:
-    """A Keras layer and a PyTorch module, and how their weights go together.
-
-    Attributes:
-        unit: The layer, as `units.describe` describes it.
-        module: The module, as the port's process describes it.
-        ties: Of their weights.
-        zeros: Names in the module that hold zeros, since the layer has no such weight.
-    """
-
-    unit: Mapping[str, Any]
-    module: Mapping[str, Any]
-    ties: tuple[Tie, ...]
-    zeros: tuple[str, ...] = ()
-
-    @property
-    def missing(self) -> list[str]:
-        """The roles that the module has no weight for."""
-        tied = {role for of in self.ties for role in of.roles}
-        return [role for role in self.unit["weights"] if role not in tied]
-
-    def name(self, name: str) -> str:
-        """Return the name in the model of a weight in the module."""
-        return ".".join(filter(None, [self.module["path"], name]))
-
-    def path(self, role: str) -> str:
-        """Return the path in the Keras model of a weight in the layer."""
-        return str(self.unit["weights"][role][0])
-
-    def to_port(self, weights: Mapping[str, np.ndarray]) -> Arrays:
-        """Return the weights of the module, by name, given those of the layer, by path."""
-        found: Arrays = {}
-        for of in self.ties:
-            moved = of.there(*(weights[self.path(role)] for role in of.roles))
-            found |= {self.name(name): a for name, a in zip(of.names, moved, strict=True)}
-        for name in self.zeros:
-            shape = self.module["weights"][name][0]
-            found[self.name(name)] = np.zeros(shape, next(iter(weights.values())).dtype)
-        return found
-
-    def to_keras(self, arrays: Mapping[str, np.ndarray], gradient: bool = False) -> Arrays:
-        """Return what there is of the module, by the paths of the layer's weights."""
-        found: Arrays = {}
-        for of in self.ties:
-            held = [arrays.get(self.name(name)) for name in of.names]
-            back = (of.gradient if gradient else None) or of.back
-            if held[0] is not None and (back is of.gradient or not any(a is None for a in held)):
-                moved = back(*held)
-                found |= {self.path(role): a for role, a in zip(of.roles, moved, strict=True)}
-        return found
-
-    def lines(self) -> Iterator[tuple[str, str, str]]:
-        """Yield paths, names and what is done to each tie."""
-        for of in self.ties:
-            paths, names = map(self.path, of.roles), map(self.name, of.names)
-            yield ", ".join(paths), ", ".join(names), of.said
-        for role in self.missing:
-            yield self.path(role), "-", "the port has none"
-        for name in self.zeros:
-            yield "-", self.name(name), "0, since the layer has none"
+from parity_tests.models.moves import (
+    CONVOLUTIONS,
+    DENSE,
+    SAME,
+    TRANSPOSED,
+    Move,
+    Pairing,
+    Tie,
+    channelwise,
+    flat,
+    folded,
+    gates_in_order,
+    tie,
+)
 
 
 def pairing(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None:
@@ -234,8 +82,8 @@ def einsum_dense(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing 
     """Pair a projection onto heads, or from them."""
     shape = _shape(unit, "kernel")
     inputs = 1 if len(shape) < 3 or shape[0] == module["weights"]["weight"][0][1] else 2
-    bias = _flat(_shape(unit, "bias")) if "bias" in unit["weights"] else SAME
-    kernel = _folded(shape, inputs)
+    bias = flat(_shape(unit, "bias")) if "bias" in unit["weights"] else SAME
+    kernel = folded(shape, inputs)
     return _plain(unit, module, {"kernel": ("weight", kernel), "bias": ("bias", bias)})
 
 
@@ -256,7 +104,7 @@ def convolution(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing |
 
 def depthwise(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None:
     """Pair a depthwise convolution with a convolution of as many groups as channels."""
-    move = _depthwise(_shape(unit, "kernel"))
+    move = channelwise(_shape(unit, "kernel"))
     return _plain(unit, module, {"kernel": ("weight", move), "bias": ("bias", SAME)})
 
 
@@ -298,13 +146,13 @@ def _direction(
 ) -> Iterator[Tie]:
     gates = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "SimpleRNN": (0,)}[kind]
     said = ", gates z r h to r z n" if kind == "GRU" else ""
-    kernel = _gates(gates, f"(in, out) to (out, in){said}", transpose=True)
+    kernel = gates_in_order(gates, f"(in, out) to (out, in){said}", transpose=True)
     yield tie(f"{prefix}kernel", f"weight_ih{end}", kernel)
     yield tie(f"{prefix}recurrent_kernel", f"weight_hh{end}", kernel)
     role, names = f"{prefix}bias", (f"bias_ih{end}", f"bias_hh{end}")
     if role not in unit["weights"] or names[0] not in module["weights"]:
         return
-    bias = _gates(gates, "", transpose=False)
+    bias = gates_in_order(gates, "", transpose=False)
     if len(_shape(unit, role)) == 1:
         yield Tie(
             (role,),
@@ -330,7 +178,7 @@ def attention(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | N
         return None
     parts = ("query", "key", "value")
     shapes = [_shape(unit, f"{part} kernel") for part in parts]
-    folds = [_folded(shape, 1) for shape in shapes]
+    folds = [folded(shape, 1) for shape in shapes]
     ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])[:-1]
     ties = [
         Tie(
@@ -340,10 +188,10 @@ def attention(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | N
             lambda *a: [np.concatenate([f.there(x) for f, x in zip(folds, a, strict=True)])],
             lambda a: [f.back(x) for f, x in zip(folds, np.split(a, ends), strict=True)],
         ),
-        tie("output kernel", "out_proj.weight", _folded(_shape(unit, "output kernel"), 2)),
+        tie("output kernel", "out_proj.weight", folded(_shape(unit, "output kernel"), 2)),
     ]
     if "query bias" in unit["weights"] and "in_proj_bias" in module["weights"]:
-        flats = [_flat(_shape(unit, f"{part} bias")) for part in parts]
+        flats = [flat(_shape(unit, f"{part} bias")) for part in parts]
         ties += [
             Tie(
                 tuple(f"{part} bias" for part in parts),

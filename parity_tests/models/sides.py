@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from parity_tests.models.mapping import ModelMapping
-from parity_tests.models.recipes import Arrays, Pairing
+from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.reference import KerasProcess
 from parity_tests.ports.user_port import Process
 

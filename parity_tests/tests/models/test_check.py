@@ -65,7 +65,7 @@ def test_a_wrong_port_fails_and_its_mistakes_are_named_alone_and_in_pairs(check)
     [
         (PORT, "x = 1\n", "it has no Keras model: expected model = keras.Sequential(...)"),
         (PORT, ORIGINAL.replace("model", "one") + ORIGINAL.replace("model", "two"), "several"),
-        (PORT, ORIGINAL.replace("model.compile", "list"), "its model is not compiled: call model"),
+        (PORT, ORIGINAL.replace("model.compile", "print"), "its model is not compiled: call model"),
         (PORT, "raise ValueError('no')\n", "raised an error: ValueError: no (line 1)"),
         (PORT.replace("(5, 4)", "(6, 4)"), ORIGINAL, "shapes cannot be multiplied"),
         (
@@ -92,8 +92,19 @@ def test_a_mapping_settles_which_layer_is_which(check):
     assert (status, "mapping, as mapping says:" in out) == (0, True), out + err
 
 
+def test_a_saved_model_is_a_reference_too(tmp_path, status_of, capfd):
+    import keras
+
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(4), keras.layers.Dense(4)])
+    model.compile(keras.optimizers.SGD(0.1), "mse")
+    model.save(tmp_path / "saved.keras")
+    (tmp_path / "port.py").write_text(PORT)
+    paths = tmp_path / "port.py", "--reference", tmp_path / "saved.keras"
+    assert status_of(main, "check", *paths) == 0, capfd.readouterr()
+
+
 def test_the_assertion_fails_with_the_name_of_the_mistake(tmp_path):
     source = (ZOO / "mlp" / "port.py").read_text()
     (tmp_path / "port.py").write_text(source.replace(", momentum=0.9", ""))
-    with pytest.raises(AssertionError, match="explained by: optimizer: momentum is 0.0, not 0.9"):
+    with pytest.raises(AssertionError, match=r"optimizer: momentum is 0\.0, not 0\.9"):
         assert_same_training(tmp_path / "port.py", ZOO / "mlp" / "original.py")
