@@ -227,7 +227,17 @@ class _Examination:
                 self.report.say(f"the port has no {', '.join(map(pair.path, pair.missing))}")
 
     def measure(self, yard: KerasProcess) -> None:
-        """Ask the yardstick; where it cannot answer, say so."""
+        """Ask the yardstick; where it cannot answer, say so.
+
+        Raises:
+            UnusablePort: If the model's own numbers are not finite.
+        """
+        own = [self.truth.trace(True)[1]["outputs 0"], *self.truth.train().values()]
+        if not all(np.isfinite(array).all() for array in own):
+            raise UnusablePort(
+                f"{self.truth.process.path}: its own outputs, loss or weights are not finite with "
+                "this batch: bring another one by batch()"
+            )
         side: KerasSide | None = KerasSide(yard)
         try:
             yard.receive()
@@ -288,6 +298,9 @@ class _Examination:
         if not every:
             if rung != "statistics":
                 self.report.add(rung, "not judged: nothing to compare")
+            return []
+        if rung in ("gradients", "update") and not any(c.truth.any() for c in every):
+            self.report.add(rung, "not judged: all are 0 in the model, which proves nothing")
             return []
         self._say_ambiguous(every)
         wrong = [compared for compared in every if compared.fails]

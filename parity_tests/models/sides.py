@@ -139,7 +139,7 @@ class PortSide:
             session = self.begin()
             options = {"form": self.form, "steps": STEPS, "session": session}
             _, found = self.process.ask("steps", self.batch, **options)
-            kept = {"losses": found["losses"]}
+            kept = {name: array for name, array in found.items() if name == "losses"}
             for prefix in ("gradient ", "first ", "last "):
                 own = {k.removeprefix(prefix): a for k, a in found.items() if k.startswith(prefix)}
                 back = self.mapping.to_keras(own, gradient=prefix == "gradient ")

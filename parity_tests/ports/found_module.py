@@ -24,12 +24,19 @@ CONFIG = (
 NOT_DATA = {"model", "optimizer", "criterion", "device", "dtype", "weights", "epoch", "epochs"}
 
 
-def plain_step(names: Mapping[str, Any]) -> Callable[..., Any] | None:
-    """Return the usual training step of a file that has a loss and an optimizer, but no step."""
+def plain_step(names: Mapping[str, Any]) -> Callable[..., Any]:
+    """Return the usual training step of a file that has a loss and an optimizer, but no step.
+
+    Raises:
+        UnusablePort: If it has neither.
+    """
     loss = next((names[n] for n in ("loss", "criterion", "loss_fn") if n in names), None)
     optimizer = next((v for v in names.values() if isinstance(v, torch.optim.Optimizer)), None)
     if loss is None or optimizer is None:
-        return None
+        raise UnusablePort(
+            "it has no training step: expected a function such as train_step(x, y), or a criterion "
+            "and an optimizer; name another with --step"
+        )
 
     def training_step(model: Any, images: Any, labels: Any) -> Any:
         optimizer.zero_grad()
@@ -215,7 +222,7 @@ class FoundModule(FoundPort):
         trained = {n for n, w in self._tensors().items() if w.requires_grad}
         for number in range(steps):
             _, seen = self.step(arrays, form)
-            losses.append(seen.pop("", np.full((), np.nan)))
+            losses += [seen.pop("")] if "" in seen else []
             if number == 0:
                 found |= {f"gradient {n}": g for n, g in seen.items() if n in trained}
                 found |= {f"first {n}": to_numpy(w) for n, w in self._tensors().items()}
@@ -223,7 +230,8 @@ class FoundModule(FoundPort):
         with self._mode(False):
             outputs = _called(self.model, self._batch(arrays, form)[0])
         found |= {f"outputs {i}": to_numpy(o) for i, o in enumerate(_flat(outputs))}
-        found["losses"] = np.array(losses)
+        if len(losses) == steps:
+            found["losses"] = np.array(losses)
         return {"trained": sorted(trained)}, found
 
 

@@ -141,8 +141,8 @@ class Worker:
         trained = bool(self.watch.losses)
         model, step, sizes = self.options
         if step is None and next(source.steps(tree), None) is None:
-            vars(module)["training_step"] = plain_step(vars(module))
             step = "training_step"
+            vars(module)[step] = plain_step(vars(module))
         self.found = find(tree, vars(module), model, step, sizes)
         for module in self._modules():  # sees the gradients that go to it by hand
             if inspect.isfunction(rule := vars(module).get("update_weights")):

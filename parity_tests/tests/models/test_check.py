@@ -66,6 +66,12 @@ def test_a_wrong_port_fails_and_its_mistakes_are_named_alone_and_in_pairs(check)
         (PORT, "x = 1\n", "it has no Keras model: expected model = keras.Sequential(...)"),
         (PORT, ORIGINAL.replace("model", "one") + ORIGINAL.replace("model", "two"), "several"),
         (PORT, ORIGINAL.replace("model.compile", "print"), "its model is not compiled: call model"),
+        (
+            "x = 1\n",
+            ORIGINAL,
+            "it has no training step: expected a function such as",
+        ),
+        (PORT, ORIGINAL.replace("0.1", "1e300"), "its own outputs, loss or weights are not finite"),
         (PORT, "raise ValueError('no')\n", "raised an error: ValueError: no (line 1)"),
         (PORT.replace("(5, 4)", "(6, 4)"), ORIGINAL, "shapes cannot be multiplied"),
         (
@@ -79,7 +85,17 @@ def test_a_wrong_port_fails_and_its_mistakes_are_named_alone_and_in_pairs(check)
             "mapping names dence_1, which the model has not (there is dense_1",
         ),
     ],
-    ids=["none", "two", "not compiled", "raises", "shapes", "unmatched", "mapping"],
+    ids=[
+        "none",
+        "two",
+        "not compiled",
+        "no step",
+        "not finite",
+        "raises",
+        "shapes",
+        "unmatched",
+        "mapping",
+    ],
 )
 def test_what_cannot_be_judged_is_one_sentence(check, port, original, message):
     status, _, err = check(port, original)
