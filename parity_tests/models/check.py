@@ -126,15 +126,16 @@ def examine(
             return stack.enter_context(closing(process))
 
         truth = start("float64", "tensorflow")
-        yard = start("float32", "tensorflow") if dtype == "float32" else start("float64", "torch")
         truth.send("describe")
-        yard.send("describe")
         process = stack.enter_context(
             closing(Process(port, device, model, step, limit=limit, beside_keras=True))
         )
         examination = _Examination(report, truth, process, dtype)
         examination.settle()
-        examination.measure(yard)
+        if dtype == "float32":
+            examination.measure(start("float32", "tensorflow"))
+        else:
+            examination.measure(start("float64", "torch"))
         examination.judge()
     return report
 
@@ -240,7 +241,7 @@ class _Examination:
             )
         side: KerasSide | None = KerasSide(yard)
         try:
-            yard.receive()
+            yard.ask("describe")
             yard.ask("use_batch", self.batch)
             yard.ask("load_weights", self.weights)
             assert side is not None
