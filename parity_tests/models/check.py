@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections.abc import Iterable
 from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -132,10 +133,8 @@ def examine(
         )
         examination = _Examination(report, truth, process, dtype)
         examination.settle()
-        if dtype == "float32":
-            examination.measure(start("float32", "tensorflow"))
-        else:
-            examination.measure(start("float64", "torch"))
+        kinds = [("float64", "torch"), ("float32", "tensorflow")]
+        examination.measure(start(*kind) for kind in kinds[: 1 + (dtype == "float32")])
         examination.judge()
     return report
 
@@ -206,7 +205,7 @@ class _Examination:
 
     def _agreement(self, side: PortSide) -> int:
         """Return how much of a port agrees, given what its layers should return."""
-        ladder = ModelLadder(self.truth, None, side, self.dtype, frozenset())
+        ladder = ModelLadder(self.truth, (), side, self.dtype, frozenset())
         try:
             return sum(c.difference < NEAR for c in ladder.compared("between", []))
         except PortError:
@@ -227,33 +226,33 @@ class _Examination:
             if pair.missing:
                 self.report.say(f"the port has no {', '.join(map(pair.path, pair.missing))}")
 
-    def measure(self, yard: KerasProcess) -> None:
-        """Ask the yardstick; where it cannot answer, say so.
+    def measure(self, yards: Iterable[KerasProcess]) -> None:
+        """Ask the yardsticks, one after the other; where one cannot answer, say so.
 
         Raises:
             UnusablePort: If the model's own numbers are not finite.
         """
+        trainable = frozenset(self.described["trainable"])
+        self.ladder = ModelLadder(self.truth, (), self.port, self.dtype, trainable)
         own = [self.truth.trace(True)[1]["outputs 0"], *self.truth.train().values()]
         if not all(np.isfinite(array).all() for array in own):
             raise UnusablePort(
                 f"{self.truth.process.path}: its own outputs, loss or weights are not finite with "
                 "this batch: bring another one by batch()"
             )
-        side: KerasSide | None = KerasSide(yard)
-        try:
-            yard.ask("describe")
-            yard.ask("use_batch", self.batch)
-            yard.ask("load_weights", self.weights)
-            assert side is not None
-            for training in (False, True):
-                side.trace(training)
-            side.train()
-        except PortError as error:
-            side = None
-            self.report.say(f"no yardstick, so rounding is judged by the floor alone: {error}")
-        yard.close()
-        trainable = frozenset(self.described["trainable"])
-        self.ladder = ModelLadder(self.truth, side, self.port, self.dtype, trainable)
+        for yard in yards:
+            side = KerasSide(yard)
+            try:
+                yard.ask("describe")
+                yard.ask("use_batch", self.batch)
+                yard.ask("load_weights", self.weights)
+                for training in (False, True):
+                    side.trace(training)
+                side.train()
+                self.ladder.yards = [*self.ladder.yards, side]
+            except PortError as error:
+                self.report.say(f"a yardstick is missing, so bounds are narrower: {error}")
+            yard.close()
 
     def judge(self) -> None:
         """Judge each rung, and explain those that fail."""

@@ -59,7 +59,7 @@ def compare(
         where: The layer whose tensor it is; "" for one of the whole model.
         port: The port's numbers.
         truth: What they should be, perhaps with mistakes made.
-        others: What they should be without mistakes, and the yardstick's.
+        others: What they should be without mistakes, and the yardsticks'.
         scale: Of the differences, if it is more than the largest of the truth.
     """
     if port.shape != truth.shape:
@@ -67,11 +67,11 @@ def compare(
         return Compared(label, where, math.inf, 0.0, 0.0, message, port, truth)
     scale = max(scale, largest(truth)) or 1.0
     own = 0.0
-    right, yard = (*others, None)[:2]
-    if right is not None and yard is not None:
-        yard = folded_like(yard, right)
-        size = max(largest(right), scale if where else 0.0) or 1.0
-        own = largest(yard.astype(np.float64) - right) / size
+    right, *yards = others or (None,)
+    for yard in yards if right is not None else ():
+        if yard is not None and right is not None:
+            size = max(largest(right), scale if where else 0.0) or 1.0
+            own = max(own, largest(folded_like(yard, right).astype(np.float64) - right) / size)
     bound = MULTIPLE * own + FLOOR[dtype]
     difference = np.abs(port.astype(np.float64) - truth)
     worst = math.inf if np.isnan(difference).any() else largest(difference) / scale

@@ -274,8 +274,8 @@ class ModelSearch:
                     largest = max(largest, compared.difference)
                     if self._fails(rung, compared, True):
                         return largest, False
-                    if compared.label == first.label:
-                        return largest, True
+                    if compared.label == first.label:  # what leaves as much explains nothing
+                        return largest, largest <= first.difference / 10
             except PortError:  # the mistake cannot be made in this model
                 return math.inf, False
         return math.inf, False

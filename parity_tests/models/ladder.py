@@ -1,7 +1,7 @@
 """The ladder of a model: each rung is judged given the reference's own input.
 
 The rule is that of the tolerance table. The truth is the Keras model in float64; the yardstick
-is the same model in float32 or, for a float64 port, on a second backend. A port may be no
+is the same model on a second backend and, for a float32 port, in float32. A port may be no
 further from the truth than ten times the yardstick, plus a floor: in float64 that of one
 constant that was rounded to float32, since Keras rounds some of its constants.
 """
@@ -24,7 +24,7 @@ class ModelLadder:
 
     Attributes:
         truth: The model in float64.
-        yard: The yardstick; None if there is none.
+        yards: The yardsticks, of which the one that is further off counts.
         port: The port.
         dtype: Of the port.
         trainable: Paths of the weights that are trained.
@@ -34,7 +34,7 @@ class ModelLadder:
     """
 
     truth: KerasSide
-    yard: KerasSide | None
+    yards: Sequence[KerasSide]
     port: PortSide
     dtype: str
     trainable: frozenset[str]
@@ -120,7 +120,7 @@ class ModelLadder:
         """
         calls, given = self.truth.trace(training, made)
         sources = [self.truth.trace(training)[1]]
-        sources += [self.yard.trace(training)[1]] if self.yard else []
+        sources += [yard.trace(training)[1] for yard in self.yards]
         of_port, found = self._fed(training, made)
         held = _by_unit(of_port, found, name)
         alone = {call["unit"] for call in of_port if call["alone"]}
@@ -195,12 +195,12 @@ class ModelLadder:
     ) -> Iterator[Compared]:
         expected = self.truth.trace(training, tried, self.window)[1]
         right = self.truth.trace(training)[1]
-        of_yard = self.yard.trace(training)[1] if self.yard else {}
+        of_yards = [yard.trace(training)[1] for yard in self.yards]
         mode = "in training" if training else "in inference"
         for index in range(len(numbered(expected, "outputs"))):
             name = f"outputs {index}"
             label = f"output {index} of the model {mode}{how}"
-            others = [right[name], of_yard.get(name)]
+            others = [right[name], *(of[name] for of in of_yards)]
             yield self._compare(label, "", self.port.returned(found[name]), expected[name], others)
 
     def outputs(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
@@ -208,21 +208,21 @@ class ModelLadder:
         for training in (False, True):
             yield from self._returned(self._whole(training)[1], training, tried, "")
 
-    def _trained(self, tried: list[str], steps: int) -> tuple[Arrays, Arrays, Arrays, Arrays]:
-        of_yard = self.yard.train() if self.yard else {}
-        return self.port.train(), self.truth.train(tried, steps), self.truth.train(), of_yard
+    def _trained(self, tried: list[str], steps: int) -> tuple[Arrays, ...]:
+        of_yards = [yard.train() for yard in self.yards]
+        return self.port.train(), self.truth.train(tried, steps), self.truth.train(), *of_yards
 
     def loss(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
         """Yield the loss of the first step."""
         yield from self._losses("loss of the first step", tried, 1)
 
     def _losses(self, label: str, tried: list[str], steps: int) -> Iterator[Compared]:
-        port, truth, right, yard = (of.get("losses") for of in self._trained(tried, steps))
+        port, truth, *others = (of.get("losses") for of in self._trained(tried, steps))
         if port is None or truth is None:
             self.unseen.add("the loss: the step returns none, and none was seen")
             return
-        others = [None if of is None else of[:steps] for of in (right, yard)]
-        yield self._compare(label, "", port[:steps], truth[:steps], others)
+        known = [of[:steps] for of in others if of is not None]
+        yield self._compare(label, "", port[:steps], truth[:steps], known)
 
     def _weights(
         self, prefix: str, tried: list[str], trained: bool, steps: int
@@ -265,11 +265,11 @@ class ModelLadder:
         yield from self._losses("losses of all steps", tried, STEPS)
         yield from self._weights("last ", tried, True, STEPS)
         yield from self._weights("last ", tried, False, STEPS)
-        port, truth, right, yard = self._trained(tried, STEPS)
+        port, truth, *others = self._trained(tried, STEPS)
         for index, expected in enumerate(numbered(truth, "outputs")):
             name = f"outputs {index}"
-            others = [right[name], yard.get(name)]
-            yield self._compare(f"output {index} after all steps", "", port[name], expected, others)
+            known = [of[name] for of in others]
+            yield self._compare(f"output {index} after all steps", "", port[name], expected, known)
 
 
 RUNGS: dict[str, Callable[[ModelLadder, list[str], list[str]], Iterator[Compared]]] = {
