@@ -11,9 +11,6 @@ from functools import partial
 from typing import Any
 from unittest import mock
 
-RUNGS = ("layers", "between", "outputs", "loss", "gradients", "statistics", "update", "trajectory")
-"""Of the ladder, in the order of the search."""
-
 
 @dataclass(frozen=True)
 class Edit:

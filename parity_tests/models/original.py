@@ -202,7 +202,6 @@ class Original:
             "units": [units.describe(unit) for unit in units.of(self.model)],
             "trainable": [v.path for v in self.model.trainable_variables],
             "noise": self.noise,
-            "optimizer": type(self.optimizer).__name__,
             "layout": self.names.get("layout"),
             "mapping": self.names.get("mapping"),
             "parameters": int(self.model.count_params()),

@@ -12,12 +12,6 @@ RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 WHOLE = (*RECURRENT, keras.layers.MultiHeadAttention, keras.layers.SeparableConv2D)
 """Layers that hold others, and are one unit all the same."""
 NOISE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout", "AlphaDropout")
-SAID = (
-    "units filters kernel_size strides padding dilation_rate groups axis epsilon momentum "
-    "num_heads key_dim input_dim output_dim return_sequences reset_after go_backwards merge_mode "
-    "depth_multiplier data_format"
-)
-"""Of the configuration of a layer, what a mapping and a message may need."""
 
 
 def walk(layer: Any) -> Iterator[Any]:
@@ -53,8 +47,7 @@ def is_float(variable: Any) -> bool:
 
 
 def describe(layer: Any) -> dict[str, Any]:
-    """Return what a unit is: its path, its class, its weights by role, its configuration."""
-    config = layer.get_config() if not isinstance(layer, RECURRENT) else _of_recurrent(layer)
+    """Return what a unit is: its path, its class, its weights by role."""
     roles = {_role(layer, w): [w.path, list(w.shape)] for w in layer.weights if is_float(w)}
     return {
         "path": layer.path or layer.name,
@@ -62,14 +55,7 @@ def describe(layer: Any) -> dict[str, Any]:
         "class": type(layer).__name__,
         "inner": type(getattr(layer, "forward_layer", layer)).__name__,
         "weights": roles,
-        "config": {name: config[name] for name in SAID.split() if name in config},
     }
-
-
-def _of_recurrent(layer: Any) -> dict[str, Any]:
-    inner = getattr(layer, "forward_layer", layer)
-    config = inner.get_config() if hasattr(inner, "units") else {}
-    return {**config, "merge_mode": getattr(layer, "merge_mode", None)}
 
 
 def _role(layer: Any, variable: Any) -> str:

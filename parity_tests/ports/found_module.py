@@ -86,7 +86,6 @@ class FoundModule(FoundPort):
         names = self.found.names
         return {
             "units": [_described(path, module) for path, module in _units(self.model)],
-            "makes optimizer": self.made is None,
             "layout": names.get("layout"),
             "mapping": names.get("mapping"),
             "brings": [n for n in ("batch", "inputs") if n in names],
@@ -116,7 +115,7 @@ class FoundModule(FoundPort):
         tensor = torch.tensor(array).to(self.device)
         if tensor.is_floating_point():
             tensor = tensor.to(self.dtype)
-        moved = form == "channels first" and (tensor.ndim > 3 or form == "steps last")
+        moved = form == "channels first" and tensor.ndim > 3
         return tensor.movedim(-1, 1).contiguous() if moved else tensor
 
     def _take(self, step: Callable, images: Any, labels: Any) -> Any:
@@ -232,7 +231,7 @@ class FoundModule(FoundPort):
         found |= {f"outputs {i}": to_numpy(o) for i, o in enumerate(_flat(outputs))}
         if len(losses) == steps:
             found["losses"] = np.array(losses)
-        return {"trained": sorted(trained)}, found
+        return {}, found
 
 
 def _statistics(model: nn.Module) -> dict[str, torch.Tensor]:
