@@ -4,7 +4,7 @@ import io
 import sys
 from collections.abc import Iterable
 from contextlib import ExitStack, closing, redirect_stdout
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,11 @@ import numpy as np
 from parity_tests.models.compared import Compared
 from parity_tests.models.explain import ModelSearch, grouped, unseen
 from parity_tests.models.ladder import RUNGS, ModelLadder
-from parity_tests.models.mapping import ModelMapping, by_hand, mappings
 from parity_tests.models.reference import KerasProcess
-from parity_tests.models.sides import OUTPUTS, Answers, KerasSide, PortSide
+from parity_tests.models.settle import Settling
+from parity_tests.models.sides import KerasSide
 from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.user_port import Process
-
-NEAR = 1e-3
-"""Relative difference up to which numbers count as the model's, whatever the rounding."""
 
 
 @dataclass
@@ -160,56 +157,15 @@ class _Examination:
         process, truth = self.process, self.truth.process
         name = process.held["models"][0]
         said, _ = process.ask("configure", model=name, dtype=self.dtype)
-        brings, batch = truth.ask("batch")
+        brings, self.batch = truth.ask("batch")
         if said["brings"] and not brings["brings"]:
-            batch = process.ask("brought")[1]
-            truth.ask("use_batch", batch)
-        self.batch = batch
-        order = self.truth.trace(False)[0]
-        units = _in_order(self.described["units"], [call["unit"] for call in order])
-        layout = said["layout"] or self.described["layout"]
-        picture = any(a.ndim > 3 for k, a in batch.items() if k.startswith("inputs"))
-        forms = ["channels first", "as it is"] if picture else ["as it is"]
-        forms = {"NCHW": ["channels first"], "NHWC": ["as it is"]}.get(layout, forms)
-        given = said["mapping"] or self.described["mapping"]
-        self.port = self._settled(units, said["units"], forms, given)
+            self.batch = process.ask("brought")[1]
+            truth.ask("use_batch", self.batch)
+        settling = Settling(
+            self.truth, process, self.dtype, self.described, self.weights, self.batch
+        )
+        self.port = settling.settle(said)
         self._say(name)
-
-    def _settled(
-        self, units: list[Any], modules: list[Any], forms: list[str], given: Any
-    ) -> PortSide:
-        """Return the first way to use the port that gives the model's numbers, or the nearest."""
-        right = self.truth.trace(False)[1]["outputs 0"]
-        ways: list[PortSide] = []
-        problem: PortError | None = None
-        for form in forms:
-            empty = PortSide(self.process, ModelMapping((), ""), form, self.batch, self.weights)
-            try:
-                calls = empty.trace(False)[0]["calls"]
-            except ProcessEnded:
-                raise
-            except PortError as error:
-                problem = problem or error
-                continue
-            ordered = _in_order(modules, [call["unit"] for call in calls])
-            for mapping in [by_hand(units, ordered, given)] if given else mappings(units, ordered):
-                side = replace(empty, mapping=mapping, kept=Answers())
-                found = side.trace(False)[1].get("outputs 0")
-                for output in OUTPUTS if found is not None else ():
-                    ways.append(replace(side, output=output))  # which keeps the same answers
-                    if _near(ways[-1].returned(found), right):
-                        return replace(ways[-1], kept=Answers())
-        if not ways:
-            raise problem or UnusablePort(f"{self.process.path}: its model returns nothing")
-        return replace(max(ways, key=self._agreement), kept=Answers())
-
-    def _agreement(self, side: PortSide) -> int:
-        """Return how much of a port agrees, given what its layers should return."""
-        ladder = ModelLadder(self.truth, (), side, self.dtype, frozenset())
-        try:
-            return sum(c.difference < NEAR for c in ladder.compared("between", []))
-        except PortError:
-            return -1
 
     def _say(self, name: str) -> None:
         parameters, how = self.described["parameters"], self.port.mapping.how
@@ -222,9 +178,10 @@ class _Examination:
             print(line)
         if self.port.output != "as it is":
             self.report.say(f"the port returns {self.port.output}, the model probabilities")
-        for pair in self.port.mapping.pairings:
-            if pair.missing:
-                self.report.say(f"the port has no {', '.join(map(pair.path, pair.missing))}")
+        pairs = self.port.mapping.pairings
+        missing = [pair.path(role) for pair in pairs for role in pair.missing]
+        if missing:
+            self.report.say(f"the port has no {', '.join(missing)}")
 
     def measure(self, yards: Iterable[KerasProcess]) -> None:
         """Ask the yardsticks, one after the other; where one cannot answer, say so.
@@ -263,6 +220,9 @@ class _Examination:
             made += self._judge(rung, made)
         report = self.report
         if any(rung in RUNGS for rung in report.failed):
+            if missing := self.search.missing():
+                said = " and ".join(grouped(missing))
+                report.findings.append(f"mapping: {said}, since the port has no such weight")
             report.findings += map(str, self.search.explain())
         for finding in report.findings:
             print(f"-> {finding}")
@@ -326,15 +286,3 @@ class _Examination:
                         f"Keras itself is ambiguous here: {compared.label} differs by "
                         f"{compared.own:.0e} between its backends tensorflow and torch"
                     )
-
-
-def _in_order(described: list[Any], called: list[str]) -> list[Any]:
-    """Return what is described in the order of the first calls; what is never called last."""
-    first = {path: index for index, path in reversed(list(enumerate(called)))}
-    return sorted(described, key=lambda item: first.get(item["path"], len(called)))
-
-
-def _near(array: np.ndarray, right: np.ndarray) -> bool:
-    if array.shape != right.shape:
-        return False
-    return bool(np.abs(array - right).max(initial=0) <= NEAR * np.abs(right).max(initial=0))

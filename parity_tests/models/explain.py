@@ -1,7 +1,7 @@
 """Which mistakes, made in the Keras model itself, give the numbers of its port."""
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import combinations
@@ -22,6 +22,16 @@ NEAR = 3
 AMBIGUOUS = 1e-3
 """Relative difference from which on Keras's backends do not mean the same."""
 RANK = {rung: index for index, rung in enumerate(RUNGS)}
+
+SHOWS: dict[str, tuple[str, ...]] = {
+    "outputs": ("outputs",),
+    "loss": ("loss",),
+    "gradients": ("loss", "gradients"),
+    "statistics": ("statistics",),
+    "update": ("loss", "gradients", "update"),
+    "trajectory": ("loss", "gradients", "statistics", "update"),
+}
+"""By the rung that fails, those on which the mistakes that are tried first may show."""
 
 Described = Mapping[str, Any]
 
@@ -89,7 +99,7 @@ class ModelSearch:
 
     def explain(self) -> list[Explanation]:
         """Return an explanation for each divergence, up to the first that has none."""
-        made: list[str] = []
+        made = self.missing()
         found: list[Explanation] = []
         for rung in RUNGS:
             every = [c for c in self.ladder.compared(rung, []) if c.own < AMBIGUOUS]
@@ -114,6 +124,12 @@ class ModelSearch:
                     outside = self.ladder.outside
                 self.ladder.outside = outside
         return found
+
+    def missing(self) -> list[str]:
+        """Return the mistakes that need no search: the port has not the weights for other ones."""
+        pairs = self.ladder.port.mapping.pairings
+        names = {f"{p.unit['name']}: no bias" for p in pairs if p.missing == ["bias"]}
+        return [edit["name"] for edit in self.edits if edit["name"] in names]
 
     def _with_own(
         self, rung: str, made: list[str], own: list[str], first: Compared
@@ -175,18 +191,16 @@ class ModelSearch:
     @contextmanager
     def _narrowed(self, tried: Sequence[str], first: Compared) -> Iterator[None]:
         """Judge those calls of units only that mistakes can reach, up to the first that differs."""
-        near = self._near(first.where)
-        units = [call["unit"] for call in self.ladder.truth.trace(False)[0]]
-        place = units.index(first.where) if first.where in units else len(units)
+        near, places = self._near(first.where), self._places(first.where)
         reached = all(name.split(": ", 1)[0] in near for name in tried)
-        self.ladder.window = (max(0, place - NEAR) if reached else 0, place + 1)
+        self.ladder.window = (max(0, places[0] - NEAR) if reached else 0, places[-1] + 1)
         try:
             yield
         finally:
             self.ladder.window = WHOLE
 
     def _everywhere(self, rung: str, made: list[str], found: Explanation) -> Explanation:
-        """Make one mistake in all layers that can have it, if that explains all of them."""
+        """Make one mistake in all layers that it puts right."""
         if len(found.edits) > 1:
             return found
         mistake = found.edits[0].split(": ", 1)[1]
@@ -194,28 +208,41 @@ class ModelSearch:
         alike = [name for name in alike if name not in made]
         if len(alike) < 2 or self._first(rung, [*made, *found.edits]) is None:
             return found
+        before = self._wrong(rung, made)
         with self._outside(rung, alike, found.first):
-            every = list(self.ladder.compared(rung, [*made, *alike]))
-        places = {name.split(": ", 1)[0] for name in alike}
-        wrong = {c.where.split("/")[-1] for c in every if self._fails(rung, c, True)}
-        right = not (wrong & places if rung == "layers" else wrong)
-        return replace(found, edits=tuple(alike), alternatives=()) if right else found
+            after = self._wrong(rung, [*made, *alike])
+        units = {call["unit"].split("/")[-1] for call in self.ladder.truth.trace(False)[0]}
+
+        def mends(name: str) -> bool:
+            place = name.split(": ", 1)[0]
+            return place in before - after if place in units else after < before
+
+        if rung == "layers":
+            right = [name for name in alike if name in found.edits or mends(name)]
+        else:
+            right = alike if not after else []
+        return replace(found, edits=tuple(right), alternatives=()) if right else found
+
+    def _wrong(self, rung: str, made: list[str]) -> set[str]:
+        """Return the names of the units that differ."""
+        every = self.ladder.compared(rung, made)
+        return {c.where.split("/")[-1] for c in every if self._fails(rung, c, bool(made))}
 
     def find(self, rung: str, made: list[str], first: Compared) -> Explanation:
         """Return what explains the first divergence of a rung, one mistake or two."""
         left: dict[tuple[str, ...], tuple[float, bool]] = {}
-        for names in self._candidates(rung, made, first):
-            for name in names:
-                left[(name,)] = self.residual(rung, made, [name], first)
+        for candidates in self._candidates(rung, made, first):
+            for names in candidates:
+                left[names] = self.residual(rung, made, names, first)
             if any(explains for _, explains in left.values()):
                 break
         explaining = [names for names, (_, explains) in left.items() if explains]
         if not explaining:
             closest = sorted(left, key=lambda names: left[names][0])[:CLOSEST]
-            for (one,), (other,) in combinations(closest, 2):
-                left[one, other] = self.residual(rung, made, [one, other], first)
-                if left[one, other][1]:
-                    explaining = [(one, other)]
+            for one, other in combinations(closest, 2):
+                left[one + other] = self.residual(rung, made, one + other, first)
+                if left[one + other][1]:
+                    explaining = [one + other]
                     break
         best = min(explaining, key=lambda names: left[names][0], default=())
         alternatives = tuple(name for names in explaining if names != best for name in names)
@@ -229,39 +256,50 @@ class ModelSearch:
         )
         return Explanation(rung, (), math.nan, next_best, first, relations=tuple(related))
 
-    def _candidates(self, rung: str, made: Sequence[str], first: Compared) -> Iterator[list[str]]:
-        """Yield the mistakes that may show first here: those of near layers, then others."""
+    def _candidates(
+        self, rung: str, made: Sequence[str], first: Compared
+    ) -> Iterator[list[tuple[str, ...]]]:
+        """Yield the mistakes that may show first here, the likeliest first, each by its names."""
         edits = [edit for edit in self.edits if edit["name"] not in made]
-        name = first.where.split("/")[-1]
+        of_layers = [edit for edit in edits if RANK[edit["rung"]] < RANK["loss"]]
+        name, near = first.where.split("/")[-1], self._near(first.where)
+
+        def named(some: Iterable[Described]) -> list[tuple[str, ...]]:
+            return [(edit["name"],) for edit in some]
+
         if rung == "layers":
-            edits = [edit for edit in edits if RANK[edit["rung"]] < 3]
-            yield [edit["name"] for edit in edits if edit["where"] == name]
-            near = self._near(first.where) - {name}
-            yield [edit["name"] for edit in edits if edit["where"] in near]
+            own = [edit for edit in of_layers if edit["where"] == name]
+            yield named(edit for edit in own if edit["rung"] == "layers")
+            yield named(edit for edit in own if edit["rung"] != "layers")
+            yield named(e for e in of_layers if e["where"] in near - {name})
             return
         if rung == "between":
-            edits = [edit for edit in edits if RANK[edit["rung"]] < 3]
-            near = self._near(first.where)
-            yield [edit["name"] for edit in edits if edit["where"] in near]
-            yield [edit["name"] for edit in edits if edit["where"] not in near]
+            yield named(edit for edit in of_layers if edit["where"] in near)
+            yield named(edit for edit in of_layers if edit["where"] not in near)
             return
-        if rung in ("gradients", "update", "trajectory"):
-            ranks = range(RANK["loss"], RANK["trajectory"])
-        else:
-            ranks = range(RANK["outputs"], RANK[rung] + 1)
-        edits = [edit for edit in edits if RANK[edit["rung"]] in ranks]
-        of_whole = [e["name"] for e in edits if e["where"].startswith(("loss", "optimizer"))]
-        of_layer = [e["name"] for e in edits if e["where"] == name and e["name"] not in of_whole]
-        yield [*of_layer, *of_whole]
+        edits = [edit for edit in edits if edit["rung"] in SHOWS[rung]]
+        of_whole = [e for e in edits if e["where"].startswith(("loss", "optimizer"))]
+        yield named([*(e for e in edits if e["where"] == name and e not in of_whole), *of_whole])
         if rung in ("outputs", "trajectory"):
-            yield [e["name"] for e in edits if e["name"] not in {*of_layer, *of_whole}]
+            yield named(e for e in edits if e["where"] != name and e not in of_whole)
+        yield self._alike(of_layers)  # too small to be seen in one layer, and larger in the whole
+
+    def _alike(self, edits: Sequence[Described]) -> list[tuple[str, ...]]:
+        """Return mistakes that several layers can have, in all of them at once."""
+        by_mistake: dict[str, list[str]] = {}
+        for edit in edits:
+            by_mistake.setdefault(edit["name"].split(": ", 1)[1], []).append(edit["name"])
+        return [tuple(names) for names in by_mistake.values() if len(names) > 1]
 
     def _near(self, path: str) -> set[str]:
         """Return the names of the layers that are called shortly before a unit, or at the end."""
-        calls, order = self.ladder.truth.trace(False)[0], self.ladder.truth.order()
-        units = [call["unit"] for call in calls]
-        place = units.index(path) if path in units else len(units)
-        return {name for name, count in order if place - NEAR < count <= place}
+        places, order = self._places(path), self.ladder.truth.order()
+        return {name for name, count in order for p in places if p - NEAR < count <= p}
+
+    def _places(self, path: str) -> list[int]:
+        """Return which calls of units are those of one; of none, the place after the last."""
+        units = [call["unit"] for call in self.ladder.truth.trace(False)[0]]
+        return [i for i, unit in enumerate(units) if unit == path] or [len(units)]
 
     def residual(
         self, rung: str, made: Sequence[str], tried: Sequence[str], first: Compared

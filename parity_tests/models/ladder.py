@@ -143,8 +143,17 @@ class ModelLadder:
                 right = source.get(f"call {index} {kind}")
                 compared.append(None if right is None else folded_like(right, port))
             place = f"{call['unit']} {'in training' if training else 'in inference'}"
+            times = sum(of["unit"] == call["unit"] for of in calls[: index + 1])
+            place += f" (call {times})" if times > 1 else ""
             by_itself = pair.module["path"] in alone
             yield pair, place, given[f"call {index} input 0"] if by_itself else None, compared
+
+    def inputs(self) -> Iterator[tuple[Pairing, tuple[np.ndarray, np.ndarray]]]:
+        """Yield each pair that is called, with its input in the port and in the model."""
+        for pair, _, _, (port, truth, *_) in self._calls(False, [], [], "input 0"):
+            assert port is not None
+            assert truth is not None
+            yield pair, (port, truth)
 
     def layers(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
         """Yield the output of each layer, given its input, in inference and in training.

@@ -1,7 +1,9 @@
 """Mistakes in a layer: its constants, its activation, its padding, its order of axes."""
 
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import keras
@@ -11,7 +13,7 @@ from parity_tests.models import units
 from parity_tests.models.edits import Edit, calling, holding, setting
 from parity_tests.models.sequence_edits import attention, bidirectional, embedding, recurrent
 
-EPSILONS = (1e-3, 1e-5, 1e-6, 1e-8, 1e-12)
+EPSILONS = (1e-3, 1e-5, 1.001e-5, 1e-6, 1e-8, 1e-12)
 """Defaults of Keras, of PyTorch, and of published models."""
 
 
@@ -21,6 +23,7 @@ def of(model: Any) -> Iterator[Edit]:
         for kinds, edits in OF_KIND:
             if isinstance(layer, kinds):
                 yield from edits(layer)
+    yield from strides(model)
 
 
 def normalization(layer: Any) -> Iterator[Edit]:
@@ -132,10 +135,16 @@ def flatten(layer: Any) -> Iterator[Edit]:
 
 
 def convolution(layer: Any) -> Iterator[Edit]:
-    """Yield the padding of the same width on all sides, and none."""
-    right = layer.convolution_op if hasattr(layer, "convolution_op") else None
-    if right is None or layer.padding != "same":
-        return
+    """Yield the padding of the same width on all sides."""
+    if layer.padding == "same" and max(layer.strides) > 1 and hasattr(layer, "convolution_op"):
+        said = "its padding is the same on both sides, as torch.nn's, not Keras's same"
+        plant = partial(holding, layer, convolution_op=_symmetric(layer))
+        yield Edit(layer.name, said, "layers", plant)
+
+
+def _symmetric(layer: Any) -> Callable[[Any, Any], Any]:
+    """Return what a convolution computes that pads by the same width on all sides."""
+    right = layer.convolution_op
 
     def symmetric(inputs: Any, kernel: Any) -> Any:
         width = [
@@ -146,9 +155,27 @@ def convolution(layer: Any) -> Iterator[Edit]:
         with holding(layer, padding="valid"):
             return right(padded, kernel)
 
-    if max(layer.strides) > 1:
-        said = "its padding is the same on both sides, as torch.nn's, not Keras's same"
-        yield Edit(layer.name, said, "layers", partial(holding, layer, convolution_op=symmetric))
+    return symmetric
+
+
+def strides(model: Any) -> Iterator[Edit]:
+    """Yield strides that are in the next convolution, as in version 1.5 of ResNet."""
+    layers = {id(part): part for part in units.walk(model)}.values()
+    convolutions = [layer for layer in layers if isinstance(layer, keras.layers.Conv2D)]
+    for layer, following in pairwise(convolutions):
+        if max(layer.strides) > 1 == max(following.strides) and max(following.kernel_size) > 1:
+            moved = partial(_moved, layer, following)
+            said = "its stride is in the next convolution, which pads the same on both sides"
+            yield Edit(layer.name, said, "layers", moved)
+
+
+@contextmanager
+def _moved(layer: Any, following: Any) -> Iterator[None]:
+    with (
+        holding(following, strides=layer.strides, convolution_op=_symmetric(following)),
+        holding(layer, strides=(1, 1)),
+    ):
+        yield
 
 
 def depthwise(layer: Any) -> Iterator[Edit]:

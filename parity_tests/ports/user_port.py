@@ -69,8 +69,9 @@ class Process:
         # Each file's process is forked from a server that has imported torch with its optimizers.
         context = multiprocessing.get_context("forkserver")
         context.set_forkserver_preload(["torch", "torch._dynamo"])
-        # It must not import what lies in the current folder, such as somebody's random.py.
-        with mock.patch.dict(os.environ, PYTHONSAFEPATH="1"):
+        # It must not import what lies in the current folder, such as somebody's random.py, and
+        # its threads must not spin while they wait: that slows other processes on the same cores.
+        with mock.patch.dict(os.environ, PYTHONSAFEPATH="1", OMP_WAIT_POLICY="PASSIVE"):
             forkserver.ensure_running()
         self._connection, theirs = context.Pipe()
         options: dict[str, Any] = {"model": model, "step": step, "sizes": list(sizes)}

@@ -1,0 +1,147 @@
+"""Finding the batch, the form of the inputs and the mapping that give the model's numbers."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+
+from parity_tests.models.ladder import ModelLadder
+from parity_tests.models.mapping import ModelMapping, by_hand, mappings
+from parity_tests.models.moves import Arrays
+from parity_tests.models.recipes import pairing
+from parity_tests.models.sides import OUTPUTS, Answers, KerasSide, PortSide
+from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
+from parity_tests.ports.user_port import Process
+
+NEAR = 1e-3
+"""Relative difference up to which numbers count as the model's, whatever the rounding."""
+SWAPS = 40
+"""Exchanges of alike modules that are tried."""
+BY_INPUTS = ", alike layers by their inputs"
+
+Described = Mapping[str, Any]
+
+
+@dataclass
+class Settling:
+    """What is known of a port and its model before the port is used.
+
+    Attributes:
+        truth: The model in float64.
+        process: Of the port.
+        dtype: Of the port.
+        described: What the model is made of.
+        weights: The model's first weights, by path.
+        batch: Inputs and targets, by name.
+    """
+
+    truth: KerasSide
+    process: Process
+    dtype: str
+    described: Described
+    weights: Arrays
+    batch: Arrays
+
+    def settle(self, said: Described) -> PortSide:
+        """Return the first way to use the port that gives the model's numbers, or the nearest.
+
+        Args:
+            said: By the port, of itself.
+        """
+        layout = said["layout"] or self.described["layout"]
+        picture = any(a.ndim > 3 for k, a in self.batch.items() if k.startswith("inputs"))
+        forms = ["channels first", "as it is"] if picture else ["as it is"]
+        forms = {"NCHW": ["channels first"], "NHWC": ["as it is"]}.get(layout, forms)
+        given = said["mapping"] or self.described["mapping"]
+        right = self.truth.trace(False)[1]["outputs 0"]
+        ways: list[PortSide] = []
+        problems: list[PortError] = []
+        for side in self._mapped(said["units"], forms, given, problems):
+            found = side.trace(False)[1].get("outputs 0")
+            for output in OUTPUTS if found is not None else ():
+                ways.append(replace(side, output=output))  # which keeps the same answers
+                if near(ways[-1].returned(found), right):
+                    return replace(ways[-1], kept=Answers())
+        if not ways:
+            raise [*problems, UnusablePort(f"{self.process.path}: its model returns nothing")][0]
+        best = replace(max(ways, key=self._agreement), kept=Answers())
+        return best if given else self._exchanged(best)
+
+    def _mapped(
+        self, modules: list[Described], forms: list[str], given: Any, problems: list[PortError]
+    ) -> Iterator[PortSide]:
+        """Yield the port in each form that it takes, with each mapping."""
+        called = [call["unit"] for call in self.truth.trace(False)[0]]
+        units = _in_order(self.described["units"], called)
+        for form in forms:
+            side = PortSide(self.process, ModelMapping((), ""), form, self.batch, self.weights)
+            try:
+                calls = side.trace(False)[0]["calls"]
+            except ProcessEnded:
+                raise
+            except PortError as error:
+                problems.append(error)
+                continue
+            ordered = _in_order(modules, [call["unit"] for call in calls])
+            for mapping in [by_hand(units, ordered, given)] if given else mappings(units, ordered):
+                yield replace(side, mapping=mapping, kept=Answers())
+
+    def _agreement(self, side: PortSide) -> int:
+        """Return how much of a port agrees, given what its layers should return."""
+        ladder = ModelLadder(self.truth, (), side, self.dtype, frozenset())
+        try:
+            return sum(c.difference < NEAR for c in ladder.compared("between", []))
+        except PortError:
+            return -1
+
+    def _exchanged(self, side: PortSide) -> PortSide:
+        """Return the port with alike modules exchanged where more of it agrees then."""
+        best, tried = self._agreement(side), 0
+        better = True
+        while better:
+            better = False
+            for one, other in self._alike(side):
+                pairs = list(side.mapping.pairings)
+                swapped = (
+                    pairing(pairs[one].unit, pairs[other].module),
+                    pairing(pairs[other].unit, pairs[one].module),
+                )
+                if None in swapped or tried == SWAPS:
+                    continue
+                pairs[one], pairs[other] = swapped  # type: ignore[assignment]
+                how = side.mapping.how.removesuffix(BY_INPUTS) + BY_INPUTS
+                mapping = ModelMapping(tuple(pairs), how)
+                changed = replace(side, mapping=mapping, kept=Answers())
+                agreement, tried = self._agreement(changed), tried + 1
+                if agreement > best:
+                    side, best, better = changed, agreement, True
+                    break
+        return side
+
+    def _alike(self, side: PortSide) -> Iterator[tuple[int, int]]:
+        """Yield the places of two pairs that may be the wrong way round."""
+        ladder = ModelLadder(self.truth, (), side, self.dtype, frozenset())
+        inputs = {pair.unit["path"]: found for pair, found in ladder.inputs()}
+        held = [inputs.get(pair.unit["path"]) for pair in side.mapping.pairings]
+        for one, other in combinations(range(len(held)), 2):
+            if (mine := held[one]) is None or (theirs := held[other]) is None:
+                continue
+            wrong = not near(*mine) or not near(*theirs)
+            crossed = near(mine[0], theirs[1]) or near(theirs[0], mine[1])
+            if (wrong and crossed) or near(mine[1], theirs[1]):
+                yield one, other
+
+
+def _in_order(described: list[Any], called: list[str]) -> list[Any]:
+    """Return what is described in the order of the first calls; what is never called last."""
+    first = {path: index for index, path in reversed(list(enumerate(called)))}
+    return sorted(described, key=lambda item: first.get(item["path"], len(called)))
+
+
+def near(array: np.ndarray, right: np.ndarray) -> bool:
+    """Return whether an array has the numbers of another."""
+    if array.shape != right.shape:
+        return False
+    return bool(np.abs(array - right).max(initial=0) <= NEAR * np.abs(right).max(initial=0))
