@@ -25,6 +25,7 @@ def run() -> int:
     from parity_tests import check, conversion, fetch_mnist
     from parity_tests.ladder.compare import Divergence
     from parity_tests.measurements import benchmark, book_numbers, experiments
+    from parity_tests.models import sensitivity as models
     from parity_tests.ports import recording
     from parity_tests.ports.messages import PortError
     from parity_tests.traps import sensitivity
@@ -37,6 +38,7 @@ def run() -> int:
                 "convert": conversion.convert,
                 "fetch-mnist": fetch_mnist.fetch,
                 "traps": sensitivity.traps,
+                "zoo": models.zoo,
                 "learning-rates": experiments.learning_rates,
                 "rmsprop": experiments.rmsprop,
                 "book-numbers": book_numbers.book_numbers,

@@ -2,22 +2,15 @@
 
 import json
 import sys
-from contextlib import closing
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from parity_tests.ladder.adapters import Port
-from parity_tests.models.check import Report, examine
-from parity_tests.ports import source
-from parity_tests.ports.examination import Examination
+from parity_tests.models import check as beside_keras
+from parity_tests.ports import examination as beside_the_book
 from parity_tests.ports.messages import UnusablePort
-from parity_tests.ports.recording import Recording
-from parity_tests.ports.settle import settle
-from parity_tests.ports.user_port import Process
-from parity_tests.ports.verdicts import Verdicts
 
 
 class Failed(Exception):  # noqa: N818 (it is a verdict)
@@ -64,53 +57,20 @@ def check(
     _validate(port, limit, epochs, device)
     if reference and recording:
         raise ValueError("--recording is of the book's network: leave it out with --reference")
-    if reference is None:
-        verdicts, notes = _check_book(
-            port, model, step, recording, dtype, device, epochs, limit, data
-        )
+    options: dict[str, Any] = {"model": model, "step": step, "device": device, "limit": limit}
+    if reference:
+        verdicts = beside_keras.examine(port, reference, dtype, python=reference_python, **options)
     else:
-        options: dict[str, Any] = {"model": model, "step": step, "device": device, "limit": limit}
-        verdicts = examine(port, reference, dtype, python=reference_python, **options)
-        notes = verdicts.notes
+        verdicts = beside_the_book.examine(port, recording, dtype, epochs, data, **options)
     conclusion = verdicts.conclusion(str(port))
     if json_file is not None:
-        found = {"port": str(port), "notes": notes, **verdicts.as_json(), "conclusion": conclusion}
+        found = {"port": str(port), **verdicts.as_json(), "conclusion": conclusion}
         json_file.write_text(json.dumps(found, indent=1) + "\n")
     if verdicts.failed:
         raise Failed(conclusion)
     if not verdicts.usable:
         raise UnusablePort(conclusion)
     print(conclusion)
-
-
-def _check_book(
-    port: Path,
-    model: str | None,
-    step: str | None,
-    recording: Path | None,
-    dtype: str,
-    device: str,
-    epochs: int,
-    limit: float,
-    data: Path,
-) -> tuple[Verdicts | Report, list[str]]:
-    """Check a port of the book's network; return what was found, and what was chosen."""
-    source.require_step(port, source.parse(port), step)
-    recorded = Recording(recording) if recording else None
-    if recorded:
-        dtype, epochs = recorded.dtype, recorded.epochs if epochs else 0
-    sizes = recorded.sizes if recorded else (784, 512, 10)
-    with closing(Process(port, device, model, step, sizes, limit)) as process:
-        mnist = Port(dtype=dtype, folder=data).data()
-        batch = mnist["training images"][:128], mnist["training labels"][:128]
-        usage, notes = settle(process, dtype, data, *batch)
-        for note in notes:
-            print(note)
-        examination = Examination(process, usage, mnist, recorded)
-        verdicts = examination.judge(epochs)
-        if verdicts.failed:
-            examination.explain()
-    return verdicts, notes
 
 
 def _validate(port: Path, limit: float, epochs: int, device: str) -> None:

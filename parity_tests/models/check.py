@@ -2,81 +2,23 @@
 
 import io
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, redirect_stdout
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from parity_tests.models.compared import Compared
-from parity_tests.models.explain import ModelSearch, grouped, unseen
+from parity_tests.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.reference import KerasProcess
 from parity_tests.models.settle import Settling
 from parity_tests.models.sides import KerasSide
 from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.user_port import Process
-
-
-@dataclass
-class Report:
-    """What was found about the port of a model.
-
-    Attributes:
-        by_rung: "pass", "FAIL ..." or "not judged: ...", in the order of the ladder.
-        findings: What explains the rungs that failed, in sentences.
-        notes: What was chosen, and what differs as the frameworks do.
-        unseen: Mistakes that this check could not see.
-    """
-
-    by_rung: dict[str, str] = field(default_factory=dict)
-    findings: list[str] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    unseen: list[str] = field(default_factory=list)
-
-    @property
-    def failed(self) -> list[str]:
-        """The rungs that failed."""
-        return [rung for rung, verdict in self.by_rung.items() if verdict.startswith("FAIL")]
-
-    @property
-    def usable(self) -> bool:
-        """Whether loss, gradients or updates were judged."""
-        seen = (self.by_rung.get(rung, "not") for rung in ("loss", "gradients", "update"))
-        return any(not verdict.startswith("not") for verdict in seen)
-
-    def conclusion(self, port: str) -> str:
-        """Return the sentence that sums up what was judged and what was not."""
-        rest = [f"{rung} ({v[12:]})" for rung, v in self.by_rung.items() if v.startswith("not")]
-        rest += [note.removeprefix("not judged: ") for note in self.notes if note[:3] == "not"]
-        if self.failed:
-            return f"{port} is not the same training as its model: see {', '.join(self.failed)}"
-        if not self.usable:
-            return f"{port} could not be judged: {'; '.join(rest)}"
-        judged = [rung for rung, verdict in self.by_rung.items() if verdict.startswith("pass")]
-        left = f"; not judged: {'; '.join(rest)}" if rest else ""
-        return f"{port} agrees in what was judged: {', '.join(judged)}{left}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what was found, for JSON."""
-        return {
-            "verdict": "differs" if self.failed else "agrees" if self.usable else "not judged",
-            "rungs": self.by_rung,
-            "findings": self.findings,
-            "cannot tell": self.unseen,
-        }
-
-    def say(self, note: str) -> None:
-        """Keep a note, and print it."""
-        self.notes.append(note)
-        print(note)
-
-    def add(self, rung: str, verdict: str) -> None:
-        """Keep a verdict, and print it."""
-        self.by_rung[rung] = verdict
-        print(f"{rung:15} {verdict}")
+from parity_tests.ports.verdicts import Verdicts
 
 
 def assert_same_training(port: Path | str, reference: Path | str, dtype: str = "float64") -> None:
@@ -93,11 +35,11 @@ def assert_same_training(port: Path | str, reference: Path | str, dtype: str = "
     """
     text = io.StringIO()
     with redirect_stdout(text):
-        report = examine(Path(port), Path(reference), dtype)
-    conclusion = report.conclusion(str(port))
-    if report.failed:
+        verdicts = examine(Path(port), Path(reference), dtype)
+    conclusion = verdicts.conclusion(str(port))
+    if verdicts.failed:
         raise AssertionError(f"{conclusion}\n{text.getvalue()}")
-    if not report.usable:
+    if not verdicts.usable:
         raise UnusablePort(conclusion)
 
 
@@ -111,12 +53,12 @@ def examine(
     device: str = "cpu",
     limit: float = 120.0,
     python: str = sys.executable,
-) -> Report:
+) -> Verdicts:
     """Judge a port beside its Keras model, print what is found, and return it."""
     for path, what in ((port, "PyTorch port"), (reference, "Keras model")):
         if not path.is_file():
             raise FileNotFoundError(f"there is no {path}: expected a file with a {what}")
-    report = Report()
+    verdicts = Verdicts({rung: rung for rung in ("noise", *RUNGS)})
     with ExitStack() as stack:
 
         def start(floatx: str, backend: str) -> KerasProcess:
@@ -128,26 +70,28 @@ def examine(
         process = stack.enter_context(
             closing(Process(port, device, model, step, limit=limit, beside_keras=True))
         )
-        examination = _Examination(report, truth, process, dtype)
+        examination = _Examination(verdicts, truth, process, dtype)
         examination.settle()
         kinds = [("float64", "torch"), ("float32", "tensorflow")]
         examination.measure(start(*kind) for kind in kinds[: 1 + (dtype == "float32")])
         examination.judge()
-    return report
+    return verdicts
 
 
 class _Examination:
     """A port beside its Keras model.
 
     Args:
-        report: Takes what is found.
+        verdicts: Takes what is found.
         truth: The process of the model in float64, which was asked to describe itself.
         process: Of the port.
         dtype: Of the port.
     """
 
-    def __init__(self, report: Report, truth: KerasProcess, process: Process, dtype: str) -> None:
-        self.report, self.process, self.dtype = report, process, dtype
+    def __init__(
+        self, verdicts: Verdicts, truth: KerasProcess, process: Process, dtype: str
+    ) -> None:
+        self.verdicts, self.process, self.dtype = verdicts, process, dtype
         self.described, self.weights = truth.receive()
         self.truth = KerasSide(truth)
         self.edits: list[dict[str, Any]] = truth.ask("edits")[0]["edits"]
@@ -169,7 +113,7 @@ class _Examination:
 
     def _say(self, name: str) -> None:
         parameters, how = self.described["parameters"], self.port.mapping.how
-        self.report.say(
+        self.verdicts.say(
             f"judged: {name}, trained by {self.process.held['step']}, in {self.dtype}, with inputs "
             f"{self.port.form}, beside a Keras model of {parameters:,} parameters"
         )
@@ -177,11 +121,11 @@ class _Examination:
         for line in self.port.mapping.lines():
             print(line)
         if self.port.output != "as it is":
-            self.report.say(f"the port returns {self.port.output}, the model probabilities")
+            self.verdicts.say(f"the port returns {self.port.output}, the model probabilities")
         pairs = self.port.mapping.pairings
         missing = [pair.path(role) for pair in pairs for role in pair.missing]
         if missing:
-            self.report.say(f"the port has no {', '.join(missing)}")
+            self.verdicts.say(f"the port has no {', '.join(missing)}")
 
     def measure(self, yards: Iterable[KerasProcess]) -> None:
         """Ask the yardsticks, one after the other; where one cannot answer, say so.
@@ -208,7 +152,7 @@ class _Examination:
                 side.train()
                 self.ladder.yards = [*self.ladder.yards, side]
             except PortError as error:
-                self.report.say(f"a yardstick is missing, so bounds are narrower: {error}")
+                self.verdicts.say(f"a yardstick is missing, so bounds are narrower: {error}")
             yard.close()
 
     def judge(self) -> None:
@@ -218,20 +162,25 @@ class _Examination:
         made: list[str] = []
         for rung in RUNGS:
             made += self._judge(rung, made)
-        report = self.report
-        if any(rung in RUNGS for rung in report.failed):
-            if missing := self.search.missing():
-                said = " and ".join(grouped(missing))
-                report.findings.append(f"mapping: {said}, since the port has no such weight")
-            report.findings += map(str, self.search.explain())
-        for finding in report.findings:
+        if any(rung in RUNGS for rung in self.verdicts.failed):
+            self.verdicts.findings += self._explained()
+        for finding in self.verdicts.findings:
             print(f"-> {finding}")
-        for part in sorted(self.ladder.unseen):
-            report.say(f"not judged: {part}")
-        if not report.failed:
-            report.unseen = unseen(self.ladder, self.edits)
-        for name in report.unseen:
+        self.verdicts.parts = sorted(self.ladder.unseen)
+        for part in self.verdicts.parts:
+            print(f"not judged: {part}")
+        if not self.verdicts.failed:
+            self.verdicts.cannot_tell = list(cannot_tell(self.ladder, self.edits))
+        for name in self.verdicts.cannot_tell:
             print(f"with this batch the check cannot tell: {name}")
+
+    def _explained(self) -> Iterator[str]:
+        if missing := self.search.missing():
+            said = " and ".join(grouped(missing))
+            yield f"mapping: {said}, since the port has no such weight"
+        for finding in self.search.explain():
+            mistakes, others = grouped(finding.mistakes), grouped(finding.alternatives)
+            yield str(replace(finding, mistakes=mistakes, alternatives=others))
 
     def _judge_noise(self) -> None:
         """Compare the rates of what is switched off on both sides in all that follows."""
@@ -241,10 +190,10 @@ class _Examination:
         if expected or found:
             text = f"rates of dropout {found} in the port, {expected} in the model"
             if len(found) == len(expected) and np.allclose(found, expected):
-                self.report.add("noise", "pass, by its rates; it is switched off in what follows")
+                self.verdicts.add("noise", "pass, by its rates; it is switched off in what follows")
             else:
-                self.report.add("noise", f"FAIL {text}")
-                self.report.findings.append(f"noise: {text}")
+                self.verdicts.add("noise", f"FAIL {text}")
+                self.verdicts.findings.append(f"noise: {text}")
 
     def _judge(self, rung: str, made: list[str]) -> list[str]:
         """Judge a rung; return the mistake that is the framework's own, if that explains it."""
@@ -253,36 +202,36 @@ class _Examination:
         except ProcessEnded:
             raise
         except PortError as error:
-            self.report.add(rung, f"not judged: {error}")
+            self.verdicts.add(rung, f"not judged: {error}")
             return []
         if not every:
             if rung != "statistics":
-                self.report.add(rung, "not judged: nothing to compare")
+                self.verdicts.add(rung, "not judged: nothing to compare")
             return []
         if rung in ("gradients", "update") and not any(c.truth.any() for c in every):
-            self.report.add(rung, "not judged: all are 0 in the model, which proves nothing")
+            self.verdicts.add(rung, "not judged: all are 0 in the model, which proves nothing")
             return []
         self._say_ambiguous(every)
         wrong = [compared for compared in every if compared.fails]
         own = self.search.of_framework(rung, made) if wrong else []
         if own and not any(c.fails for c in self.ladder.compared(rung, [*made, *own])):
-            self.report.add(rung, f"pass, but that {' and '.join(grouped(own))}")
+            self.verdicts.add(rung, f"pass, but that {' and '.join(grouped(own))}")
             return own
         worst = max(every, key=lambda c: c.difference / c.bound if c.bound else np.inf)
         if wrong:
             first = wrong[0]
             others = f" ({len(wrong)} of {len(every)} tensors differ)" if len(wrong) > 1 else ""
-            self.report.add(rung, f"FAIL {first.label}{others}\n  {first.message}")
+            self.verdicts.add(rung, f"FAIL {first.label}{others}\n  {first.message}")
         else:
             shown = f"worst {worst.difference:.0e} of {worst.bound:.0e}"
-            self.report.add(rung, f"pass  ({len(every)} tensors, {shown})")
+            self.verdicts.add(rung, f"pass  ({len(every)} tensors, {shown})")
         return []
 
     def _say_ambiguous(self, every: list[Compared]) -> None:
         if self.dtype == "float64":
             for compared in every:
                 if compared.own > 1e-4:
-                    self.report.say(
+                    self.verdicts.say(
                         f"Keras itself is ambiguous here: {compared.label} differs by "
                         f"{compared.own:.0e} between its backends tensorflow and torch"
                     )

@@ -12,11 +12,14 @@ from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.sides import STEPS, WHOLE
 from parity_tests.ports.messages import PortError
 from parity_tests.ports.relations import relate
+from parity_tests.ports.verdicts import Finding
 
 CLOSEST = 6
 """Mistakes that are tried in pairs."""
 MOST = 12
 """Mistakes of one rung that are explained one by one."""
+MANY = 6
+"""Layers that are named one by one."""
 NEAR = 3
 """Units before the first difference whose layers, and those after them, are searched first."""
 AMBIGUOUS = 1e-3
@@ -36,51 +39,19 @@ SHOWS: dict[str, tuple[str, ...]] = {
 Described = Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class Explanation:
-    """What was found on a rung that failed.
+def grouped(names: Sequence[str]) -> tuple[str, ...]:
+    """Return names of mistakes, those of several layers that are alike as one.
 
-    Attributes:
-        rung: Of the ladder.
-        edits: Names of mistakes that, made together, give the port's numbers; none if unexplained.
-        residual: Left over with these mistakes made.
-        next_best: What the best other mistake leaves over.
-        first: The first tensor that differs.
-        alternatives: Other mistakes that give these numbers as well.
-        relations: Simple ones between the tensor and what it should be.
+    Of many layers, the first, the second and the last are named.
     """
-
-    rung: str
-    edits: tuple[str, ...]
-    residual: float
-    next_best: float
-    first: Compared
-    alternatives: tuple[str, ...] = ()
-    relations: tuple[str, ...] = ()
-
-    def __str__(self) -> str:
-        """Return one sentence."""
-        if self.edits:
-            names = " and ".join(grouped(self.edits))
-            names += "".join(f" or {name}" for name in grouped(self.alternatives))
-            return (
-                f"{self.rung}: explained by: {names}; residual {self.residual:.1g}, "
-                f"next best {self.next_best:.1g}"
-            )
-        found = "; ".join(self.relations) or "no simple relation to what it should be"
-        return (
-            f"{self.rung}: unexplained by any known mistake (the best leaves "
-            f"{self.next_best:.1g}); first at {self.first.label}: {found}"
-        )
-
-
-def grouped(names: Sequence[str]) -> list[str]:
-    """Return names of mistakes, those of several layers that are alike as one."""
     places: dict[str, list[str]] = {}
     for name in names:
         where, mistake = name.split(": ", 1)
         places.setdefault(mistake, []).append(where)
-    return [f"{', '.join(where)}: {mistake}" for mistake, where in places.items()]
+    for where in places.values():
+        if len(where) > MANY:
+            where[:] = [*where[:2], "...", f"{where[-1]} ({len(where)} layers)"]
+    return tuple(f"{', '.join(where)}: {mistake}" for mistake, where in places.items())
 
 
 @dataclass
@@ -97,10 +68,10 @@ class ModelSearch:
     edits: Sequence[Described]
     bounds: dict[str, float] = field(default_factory=dict)
 
-    def explain(self) -> list[Explanation]:
-        """Return an explanation for each divergence, up to the first that has none."""
+    def explain(self) -> list[Finding]:
+        """Return what explains each divergence, up to the first that stays unexplained."""
         made = self.missing()
-        found: list[Explanation] = []
+        found: list[Finding] = []
         for rung in RUNGS:
             every = [c for c in self.ladder.compared(rung, []) if c.own < AMBIGUOUS]
             self.bounds[rung] = max((c.bound for c in every), default=0.0)
@@ -112,15 +83,15 @@ class ModelSearch:
                 if own and self._first(rung, [*made, *own]) is None:
                     made += own
                     break
-                base, explanation = self._with_own(rung, made, own, first)
-                if not explanation.edits:
-                    return [*found, explanation]
+                base, first, finding = self._with_own(rung, made, own, first)
+                if not finding.mistakes:
+                    return [*found, finding]
                 made = base
-                explanation = self._furthest(rung, made, explanation)
-                explanation = self._everywhere(rung, made, explanation)
-                found.append(explanation)
-                made += explanation.edits
-                with self._outside(rung, explanation.edits, explanation.first):
+                finding = self._furthest(rung, made, finding, first)
+                finding = self._everywhere(rung, made, finding, first)
+                found.append(finding)
+                made += finding.mistakes
+                with self._outside(rung, finding.mistakes, first):
                     outside = self.ladder.outside
                 self.ladder.outside = outside
         return found
@@ -133,15 +104,15 @@ class ModelSearch:
 
     def _with_own(
         self, rung: str, made: list[str], own: list[str], first: Compared
-    ) -> tuple[list[str], Explanation]:
-        """Return what explains a rung, and what is made before: with PyTorch's own, or not."""
+    ) -> tuple[list[str], Compared, Finding]:
+        """Return what is made before, with PyTorch's own or not, what differs then, and why."""
         base = [*made, *own]
         second = self._first(rung, base) if own else None
         if second is not None:
-            explanation = self.find(rung, base, second)
-            if explanation.edits:
-                return base, explanation
-        return made, self.find(rung, made, first)
+            finding = self.find(rung, base, second)
+            if finding.mistakes:
+                return base, second, finding
+        return made, first, self.find(rung, made, first)
 
     def of_framework(self, rung: str, made: Sequence[str]) -> list[str]:
         """Return the mistakes that PyTorch's own layers make on a rung."""
@@ -159,14 +130,14 @@ class ModelSearch:
         bound = max(compared.bound, self.bounds.get(rung, 0.0) if mistaken else 0.0)
         return not compared.difference <= bound
 
-    def _furthest(self, rung: str, made: list[str], found: Explanation) -> Explanation:
-        """Return the one of several explanations that the later rungs leave."""
-        if not found.alternatives or len(found.edits) > 1:
+    def _furthest(self, rung: str, made: list[str], found: Finding, first: Compared) -> Finding:
+        """Return the one of several mistakes that the later rungs leave."""
+        if not found.alternatives or len(found.mistakes) > 1:
             return found
-        names = [*found.edits, *found.alternatives]
-        reached = {name: self._reached(rung, [*made, name], found.first) for name in names}
+        names = [*found.mistakes, *found.alternatives]
+        reached = {name: self._reached(rung, [*made, name], first) for name in names}
         left = [name for name in names if reached[name] == max(reached.values())]
-        return replace(found, edits=(left[0],), alternatives=tuple(left[1:]))
+        return replace(found, mistakes=(left[0],), alternatives=tuple(left[1:]))
 
     def _reached(self, rung: str, made: list[str], first: Compared) -> int:
         """Return the place of the first rung that fails, from one on."""
@@ -199,17 +170,17 @@ class ModelSearch:
         finally:
             self.ladder.window = WHOLE
 
-    def _everywhere(self, rung: str, made: list[str], found: Explanation) -> Explanation:
+    def _everywhere(self, rung: str, made: list[str], found: Finding, first: Compared) -> Finding:
         """Make one mistake in all layers that it puts right."""
-        if len(found.edits) > 1:
+        if len(found.mistakes) > 1:
             return found
-        mistake = found.edits[0].split(": ", 1)[1]
+        mistake = found.mistakes[0].split(": ", 1)[1]
         alike = [e["name"] for e in self.edits if e["name"].split(": ", 1)[1] == mistake]
         alike = [name for name in alike if name not in made]
-        if len(alike) < 2 or self._first(rung, [*made, *found.edits]) is None:
+        if len(alike) < 2 or self._first(rung, [*made, *found.mistakes]) is None:
             return found
         before = self._wrong(rung, made)
-        with self._outside(rung, alike, found.first):
+        with self._outside(rung, alike, first):
             after = self._wrong(rung, [*made, *alike])
         units = {call["unit"].split("/")[-1] for call in self.ladder.truth.trace(False)[0]}
 
@@ -218,17 +189,17 @@ class ModelSearch:
             return place in before - after if place in units else after < before
 
         if rung == "layers":
-            right = [name for name in alike if name in found.edits or mends(name)]
+            right = [name for name in alike if name in found.mistakes or mends(name)]
         else:
             right = alike if not after else []
-        return replace(found, edits=tuple(right), alternatives=()) if right else found
+        return replace(found, mistakes=tuple(right), alternatives=()) if right else found
 
     def _wrong(self, rung: str, made: list[str]) -> set[str]:
         """Return the names of the units that differ."""
         every = self.ladder.compared(rung, made)
         return {c.where.split("/")[-1] for c in every if self._fails(rung, c, bool(made))}
 
-    def find(self, rung: str, made: list[str], first: Compared) -> Explanation:
+    def find(self, rung: str, made: list[str], first: Compared) -> Finding:
         """Return what explains the first divergence of a rung, one mistake or two."""
         left: dict[tuple[str, ...], tuple[float, bool]] = {}
         for candidates in self._candidates(rung, made, first):
@@ -249,12 +220,12 @@ class ModelSearch:
         others = [r for names, (r, _) in left.items() if names not in explaining]
         next_best = min([first.difference, *others])
         if best:
-            return Explanation(rung, best, left[best][0], next_best, first, alternatives)
+            residual = left[best][0]
+            return Finding(rung, best, residual, next_best, first.label, alternatives=alternatives)
         truth = first.truth.astype(first.port.dtype)
-        related = (
-            relate(first.port, {first.label: truth}) if first.port.shape == truth.shape else ()
-        )
-        return Explanation(rung, (), math.nan, next_best, first, relations=tuple(related))
+        alike = first.port.shape == truth.shape
+        relations = tuple(relate(first.port, {first.label: truth})) if alike else ()
+        return Finding(rung, (), math.nan, next_best, first.label, relations)
 
     def _candidates(
         self, rung: str, made: Sequence[str], first: Compared
@@ -319,7 +290,7 @@ class ModelSearch:
         return math.inf, False
 
 
-def unseen(ladder: ModelLadder, edits: Sequence[Described]) -> list[str]:
+def cannot_tell(ladder: ModelLadder, edits: Sequence[Described]) -> tuple[str, ...]:
     """Return the mistakes that leave no trace in this model with this batch."""
     found = []
     for edit in edits:

@@ -6,11 +6,11 @@ change what a layer, a loss or an optimizer holds, and change it back.
 """
 
 import contextlib
-import io
+import functools
 import os
 import sys
-import traceback
 from collections.abc import Iterator
+from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -23,7 +23,8 @@ from keras.src.backend.common import dtypes
 from parity_tests.models import units
 from parity_tests.models.edits import Edit, applicable
 from parity_tests.models.inputs import drawn, listed
-from parity_tests.ports.messages import UnusablePort, decode, encode, numbered
+from parity_tests.ports.answering import answer_calls
+from parity_tests.ports.messages import UnusablePort, numbered
 
 MAKERS = ("build_model", "make_model", "create_model", "get_model", "build", "model_fn")
 """Names of a function that returns the model, where it is not clear which does."""
@@ -32,26 +33,12 @@ MAKERS = ("build_model", "make_model", "create_model", "get_model", "build", "mo
 def main() -> None:
     """Answer calls until the other end is closed."""
     connection, floatx, path = Connection(int(sys.argv[1])), sys.argv[2], Path(sys.argv[3])
-    original: Any = None
-    while True:
-        try:
-            asked, arrays = decode(connection.recv_bytes())
-        except EOFError:
-            return
-        try:
-            # What they print is not part of the answer.
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(sys.stdout):
-                original = original or Original(path, floatx)
-                answer, found = getattr(original, asked.pop("method"))(arrays, **asked)
-            message = encode(answer, found)
-        except UnusablePort as error:
-            message = encode({"unusable": str(error)}, {})
-        except BaseException as error:  # noqa: BLE001 (whatever their file raises is the answer)
-            frames = reversed(traceback.extract_tb(error.__traceback__))
-            line = next((f.lineno for f in frames if f.filename == str(path)), None)
-            text = f"{type(error).__name__}: {' '.join(str(error).split())[:500]}"
-            message = encode({"error": text + (f" (line {line})" if line else "")}, {})
-        connection.send_bytes(message)
+    load = functools.cache(partial(Original, path, floatx))
+
+    def answer(arrays: dict, method: str, **options: Any) -> tuple[dict, dict]:
+        return getattr(load(), method)(arrays, **options)
+
+    answer_calls(connection, str(path), answer)
 
 
 class Original:

@@ -21,6 +21,7 @@ from parity_tests.ladder.rungs import LADDER, PORT_ERRORS, rungs
 from parity_tests.ports.estimate import estimated
 from parity_tests.ports.relations import relate
 from parity_tests.ports.residual import DiffersError, Residual
+from parity_tests.ports.verdicts import Finding
 from parity_tests.traps.catalogue import CATALOGUE
 from parity_tests.traps.trap import Trap
 
@@ -86,48 +87,6 @@ class Echo:
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was found on a rung that failed.
-
-    Attributes:
-        rung: Of the ladder.
-        traps: Whose mistakes, made together, explain it; none if it stays unexplained.
-        residual: Left over with these mistakes made.
-        next_best: What the best other hypothesis leaves over where it first differs.
-        place: The first tensor that diverged, and when.
-        relations: Simple ones between it and what it should be.
-        alternatives: Other single mistakes that explain it as well.
-        raised: Whether the port raised an error, which `place` then names.
-    """
-
-    rung: str
-    traps: tuple[Trap, ...]
-    residual: float
-    next_best: float
-    place: str
-    relations: tuple[str, ...] = ()
-    alternatives: tuple[Trap, ...] = ()
-    raised: bool = False
-
-    def __str__(self) -> str:
-        """Return one sentence."""
-        if self.traps:
-            names = " and ".join(f"{trap.name} ({trap.mistake})" for trap in self.traps)
-            names += "".join(f" or {trap.name} ({trap.mistake})" for trap in self.alternatives)
-            return (
-                f"{self.rung}: explained by: {names}; "
-                f"residual {self.residual:.1g}, next best {self.next_best:.1g}"
-            )
-        if self.raised:
-            return f"{self.rung}: {self.place}"
-        found = "; ".join(self.relations) or "no simple relation to what it should be"
-        return (
-            f"{self.rung}: unexplained by any known mistake (the best leaves "
-            f"{self.next_best:.1g}); first at {self.place}: {found}"
-        )
-
-
-@dataclass(frozen=True)
 class Search:
     """The search for the mistakes of a port, rung by rung.
 
@@ -166,9 +125,9 @@ class Search:
             finding = self.find(rung, made, candidates)
             if finding is not None:
                 findings.append(finding)
-                if not finding.traps:
+                if not finding.mistakes:
                     break
-                made += finding.traps
+                made += finding.mistakes
         return findings
 
     def _candidates(self, rung: str, only: Sequence[str]) -> list[Trap]:

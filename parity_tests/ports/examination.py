@@ -4,27 +4,62 @@ import os
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from parity_tests.ladder.adapters import Reference
+from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Divergence
 from parity_tests.ladder.directed_inputs import directed_weights
 from parity_tests.ladder.training import whole_training
-from parity_tests.ports.diagnosis import Finding, Search
+from parity_tests.ports import source
+from parity_tests.ports.diagnosis import Search
 from parity_tests.ports.messages import NotObservable, PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.port_rungs import PORT_LADDER, PortJudge, port_rungs
 from parity_tests.ports.recording import Recording
+from parity_tests.ports.settle import settle
 from parity_tests.ports.user_port import Process, Usage, UserPort
-from parity_tests.ports.verdicts import Verdicts
+from parity_tests.ports.verdicts import BOOK, Finding, Verdicts
 
 NEEDS = {"data": "load_mnist", "initial weights": "NaiveDense"}
 """What a file must have to be judged on a rung."""
+
+
+def examine(
+    path: Path,
+    recording: Path | None,
+    dtype: str,
+    epochs: int,
+    data: Path,
+    *,
+    model: str | None = None,
+    step: str | None = None,
+    device: str = "cpu",
+    limit: float = 120.0,
+) -> Verdicts:
+    """Judge a port of the book's network, print what is found, and return it."""
+    source.require_step(path, source.parse(path), step)
+    recorded = Recording(recording) if recording else None
+    if recorded:
+        dtype, epochs = recorded.dtype, recorded.epochs if epochs else 0
+    sizes = recorded.sizes if recorded else (784, 512, 10)
+    with closing(Process(path, device, model, step, sizes, limit)) as process:
+        mnist = Port(dtype=dtype, folder=data).data()
+        batch = mnist["training images"][:128], mnist["training labels"][:128]
+        usage, notes = settle(process, dtype, data, *batch)
+        for note in notes:
+            print(note)
+        examination = Examination(process, usage, mnist, recorded)
+        examination.verdicts.notes = notes
+        verdicts = examination.judge(epochs)
+        if verdicts.failed:
+            examination.explain()
+    return verdicts
 
 
 class Examination:
@@ -64,7 +99,7 @@ class Examination:
         inexact = not usage.sees_gradients and kind == "float32"
         not_shown = unseen | ({"gradient"} if inexact else set())
         self.compare = PortJudge(unseen=frozenset(not_shown), sizes=sizes)
-        self.verdicts = Verdicts(unseen=unseen)
+        self.verdicts = Verdicts(BOOK, unseen=unseen)
         self.rungs = partial(port_rungs, layers=usage.layers)
         self.random: set[str] = set()
         self.ended = False

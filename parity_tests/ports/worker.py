@@ -4,13 +4,10 @@ It speaks of named weights, of any number and any shape, of a step, and of optio
 the weights mean, whoever asks knows.
 """
 
-import contextlib
 import inspect
-import io
 import os
 import random
 import sys
-import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -20,10 +17,10 @@ import numpy as np
 import torch
 
 from parity_tests.ports import source
+from parity_tests.ports.answering import answer_calls
 from parity_tests.ports.find import find
 from parity_tests.ports.found_module import FoundModule, plain_step
 from parity_tests.ports.found_port import FoundPort
-from parity_tests.ports.messages import NotObservable, UnusablePort, decode, encode
 from parity_tests.ports.state import State
 from parity_tests.ports.watch import Watch
 
@@ -38,35 +35,7 @@ def serve(
     """Answer calls about the port in a file until the other end is closed."""
     os.setsid()  # a group of its own, so that what it starts ends with it
     os.environ.pop("PYTHONSAFEPATH", None)  # a setting of the server that forked it
-    worker = Worker(Path(path), device, **options)
-    while True:
-        try:
-            asked, arrays = decode(connection.recv_bytes())
-        except EOFError:
-            return
-        try:
-            # What they print is not part of the answer.
-            with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(sys.stdout):
-                answer, found = worker.answer(arrays, **asked)
-            message = encode(answer, found)
-        except NotObservable as error:
-            message = encode({"unseen": str(error)}, {})
-        except UnusablePort as error:
-            message = encode({"unusable": str(error)}, {})
-        except BaseException as error:  # noqa: BLE001 (whatever their file raises is the answer)
-            message = encode({"error": _describe(error, path)}, {})
-        connection.send_bytes(message)
-
-
-def _describe(error: BaseException, path: str) -> str:
-    frames = reversed(traceback.extract_tb(error.__traceback__))
-    line = next((frame.lineno for frame in frames if frame.filename == path), None)
-    text = " ".join(str(error).split())
-    if isinstance(error, SystemExit):
-        text = f"it exits with status {error.code}"
-    else:
-        text = f"{type(error).__name__}: {text}"
-    return text + (f" (line {line})" if line else "")
+    answer_calls(connection, path, Worker(Path(path), device, **options).answer)
 
 
 class Worker:

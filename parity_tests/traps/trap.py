@@ -36,6 +36,10 @@ class Trap:
     oracle: type[Oracle] | None
     dtype: str = "float64"
 
+    def __str__(self) -> str:
+        """Return the name and the sentence."""
+        return f"{self.name} ({self.mistake})"
+
 
 def instead(path: str, wrong: Callable[[Any], Any]) -> Plant:
     """Return a plant that replaces an object of the port.

@@ -57,7 +57,7 @@ def test_a_wrong_port_fails_and_its_mistakes_are_named_alone_and_in_pairs(check)
         "-> loss: explained by: loss: the losses are summed, not averaged and loss: it is summed"
         in out
     )
-    assert "port.py is not the same training as its model: see between, outputs, loss" in err
+    assert "port.py is not the same training as the reference: see between, outputs, loss" in err
 
 
 def rarely(*values):
@@ -130,3 +130,34 @@ def test_the_assertion_fails_with_the_name_of_the_mistake(tmp_path):
     (tmp_path / "port.py").write_text(source.replace(", momentum=0.9", ""))
     with pytest.raises(AssertionError, match=r"optimizer: momentum is 0\.0, not 0\.9"):
         assert_same_training(tmp_path / "port.py", ZOO / "mlp" / "original.py")
+
+
+BRANCHES = """
+import keras
+inputs = keras.Input((7,))
+left = keras.layers.Dense(8, activation="tanh", name="left")(inputs)
+right = keras.layers.Dense(8, name="right")(inputs)
+outputs = keras.layers.Dense(3)(keras.layers.Subtract()([left, right]))
+model = keras.Model(inputs, outputs)
+model.compile(keras.optimizers.SGD(0.1), "mse")
+"""
+CROSSED = """
+import torch
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.a, self.b = torch.nn.Linear(7, 8), torch.nn.Linear(7, 8)
+        self.out = torch.nn.Linear(8, 3)
+    def forward(self, x):
+        subtracted = self.a(x)
+        return self.out(torch.tanh(self.b(x)) - subtracted)
+model = Net()
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+criterion = torch.nn.MSELoss()
+"""
+
+
+def test_alike_branches_that_the_port_calls_in_another_order_are_paired_by_their_numbers(check):
+    status, out, err = check(CROSSED, BRANCHES)
+    assert status == 0, out + err
+    assert re.search(r"left/kernel +b.weight", out)

@@ -33,7 +33,7 @@ def explained(traps, mnist, dtype, data):
 def test_a_trap_is_named_first_by_its_numbers(sets, data, name):
     trap = TRAPS[name]
     findings = explained([trap], sets(trap.dtype), trap.dtype, data)
-    assert findings[0].traps == (trap,), str(findings[0])
+    assert findings[0].mistakes == (trap,), str(findings[0])
     assert findings[0].residual < findings[0].next_best / 10
     assert f"explained by: {name} ({trap.mistake}); residual" in str(findings[0])
 
@@ -59,7 +59,7 @@ def test_the_port_as_it_is_needs_no_explanation(sets, data):
 )
 def test_two_traps_at_once_are_both_named(sets, data, names):
     findings = explained([TRAPS[name] for name in names], sets("float64"), "float64", data)
-    assert {trap.name for finding in findings for trap in finding.traps} == set(names)
+    assert {trap.name for finding in findings for trap in finding.mistakes} == set(names)
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ def test_constants_of_sgd_are_estimated_together(sets, data, names, mistake):
 )
 def test_a_draw_that_nobody_knows_is_unexplained(sets, data, name, relation):
     (finding,) = explained([TRAPS[name]], sets("float32"), "float32", data)
-    assert finding.traps == ()
+    assert finding.mistakes == ()
     assert f"{TRAPS[name].rung}: unexplained by any known mistake" in str(finding)
     assert str(finding).endswith(relation)
 
@@ -130,5 +130,5 @@ def test_a_mistake_outside_the_catalogue_is_unexplained_and_described(sets, data
     right = torch.mean
     monkeypatch.setattr(torch, "mean", lambda losses: 3 * right(losses))
     (finding,) = explained([], sets("float64"), "float64", data)
-    assert (finding.rung, finding.traps) == ("gradients", ())
+    assert (finding.rung, finding.mistakes) == ("gradients", ())
     assert "it is 3 times what it should be" in finding.relations

@@ -1,0 +1,81 @@
+"""What the check of models can see: pairs of a model and its port, right and with mistakes."""
+
+import io
+import json
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from tyro.conf import Positional
+
+from parity_tests.models.check import examine
+from parity_tests.ports.verdicts import Verdicts
+
+
+def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
+    """Judge each pair of a folder, as it is and with each of its mistakes.
+
+    A pair is a folder with an original.py, a port.py and, if the port is right, a mistakes.toml.
+
+    Args:
+        folder: Of the pairs.
+        output: Write what was found to this JSON file.
+    """
+    pairs = sorted(path.parent for path in folder.glob("*/port.py"))
+    if not pairs:
+        raise FileNotFoundError(f"there is no port.py in a folder of {folder}: expected pairs")
+    found = {}
+    for pair in pairs:
+        found[pair.name] = measured(pair)
+        print(found[pair.name]["line"], flush=True)
+    output.write_text(json.dumps(found, indent=1) + "\n")
+
+
+def measured(pair: Path) -> dict[str, Any]:
+    """Return what the check says of a pair."""
+    right = {dtype: _judged(pair / "port.py", pair, dtype) for dtype in ("float64", "float32")}
+    row: dict[str, Any] = {
+        "right": {dtype: verdicts.failed for dtype, verdicts in right.items()},
+        "findings": right["float64"].findings,
+    }
+    if (pair / "mistakes.toml").is_file():
+        row["mistakes"] = [_with_mistake(pair, mistake) for mistake in mistakes(pair)]
+    return row | {"line": line(pair.name, row)}
+
+
+def mistakes(pair: Path) -> list[dict[str, str]]:
+    """Return what may be replaced in a port by what, and how that is named."""
+    return list(tomllib.loads((pair / "mistakes.toml").read_text())["mistake"])
+
+
+def _judged(port: Path, pair: Path, dtype: str) -> Verdicts:
+    with redirect_stdout(io.StringIO()):
+        return examine(port, pair / "original.py", dtype)
+
+
+def _with_mistake(pair: Path, mistake: Mapping[str, str]) -> dict[str, Any]:
+    source = (pair / "port.py").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        port = Path(folder, "port.py")
+        port.write_text(source.replace(mistake["replace"], mistake["by"], 1))
+        verdicts = _judged(port, pair, "float64")
+    named = [finding for finding in verdicts.findings if mistake["expected"] in finding]
+    other = [finding for finding in verdicts.findings if finding not in named]
+    return {
+        "mistake": mistake["expected"],
+        "caught": bool(verdicts.failed),
+        "named": bool(named),
+        "false": [finding for finding in other if "unexplained" not in finding],
+    }
+
+
+def line(name: str, row: Mapping[str, Any]) -> str:
+    """Return a pair as a line of a Markdown table."""
+    passes = [dtype for dtype, failed in row["right"].items() if not failed]
+    made = row.get("mistakes", ())
+    counts = [sum(bool(of[what]) for of in made) for what in ("caught", "named", "false")]
+    caught, named, false = (f"{count} of {len(made)}" for count in counts)
+    return f"| {name} | {' and '.join(passes) or 'no'} | {caught} | {named} | {false} |"
