@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
-from parity_tests.models.compared import Compared
+from parity_tests.models.compared import FLOOR, Compared
 from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.sides import STEPS, WHOLE
 from parity_tests.ports.messages import PortError
@@ -48,10 +48,10 @@ def grouped(names: Sequence[str]) -> tuple[str, ...]:
     for name in names:
         where, mistake = name.split(": ", 1)
         places.setdefault(mistake, []).append(where)
-    for where in places.values():
-        if len(where) > MANY:
-            where[:] = [*where[:2], "...", f"{where[-1]} ({len(where)} layers)"]
-    return tuple(f"{', '.join(where)}: {mistake}" for mistake, where in places.items())
+    for of in places.values():
+        if len(of) > MANY:
+            of[:] = [*of[:2], "...", f"{of[-1]} ({len(of)} layers)"]
+    return tuple(f"{', '.join(of)}: {mistake}" for mistake, of in places.items())
 
 
 @dataclass
@@ -216,7 +216,10 @@ class ModelSearch:
                     explaining = [one + other]
                     break
         best = min(explaining, key=lambda names: left[names][0], default=())
-        alternatives = tuple(name for names in explaining if names != best for name in names)
+        # Of several within the bound, what leaves far more than the best is not as good.
+        most = max(10 * left[best][0], FLOOR[self.ladder.dtype]) if best else 0.0
+        as_good = [names for names in explaining if left[names][0] <= most]
+        alternatives = tuple(name for names in as_good if names != best for name in names)
         others = [r for names, (r, _) in left.items() if names not in explaining]
         next_best = min([first.difference, *others])
         if best:

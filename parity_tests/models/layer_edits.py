@@ -285,6 +285,11 @@ def biased(layer: Any) -> Iterator[Edit]:
         yield Edit(layer.name, "no bias", "layers", partial(holding, layer, **none))
 
 
+def preprocessing(layer: Any) -> Iterator[Edit]:
+    """Yield a layer that is missing."""
+    yield calling(layer, "between", "it is missing", lambda x, **_: x)
+
+
 def reshape(layer: Any) -> Iterator[Edit]:
     """Yield the order of a picture with its channels first."""
     if len(layer.target_shape) == 3:
@@ -308,6 +313,7 @@ OF_KIND: tuple[tuple[Any, Callable[[Any], Iterator[Edit]]], ...] = (
     ((L.Dense, L.Conv1D, L.Conv2D, L.DepthwiseConv2D, L.Conv2DTranspose, L.Activation), activation),
     ((L.ReLU, L.LeakyReLU, L.ELU, L.Softmax), function_layer),
     (L.Flatten, flatten),
+    ((L.Normalization, L.Rescaling), preprocessing),
     (L.Reshape, reshape),
     ((L.MaxPooling1D, L.MaxPooling2D, L.AveragePooling1D, L.AveragePooling2D), pooling),
     ((L.GlobalAveragePooling1D, L.GlobalAveragePooling2D), global_pooling),

@@ -73,6 +73,7 @@ class Original:
         self.noise = units.silence(self.model)
         self.first = self._values()
         self.optimizer = self.model.optimizer
+        self._require_no_other_noise()
         self.right: list[list[np.ndarray]] = []
         self.known: list[Edit] = []
 
@@ -162,6 +163,15 @@ class Original:
                 continue
             noise = rng.uniform(-1, 1, value.shape)
             variable.assign(value + noise * (0.5 if "variance" in variable.path else 0.1))
+
+    def _require_no_other_noise(self) -> None:
+        inputs = self._tensors(self.inputs)
+        runs = [listed("", self.model(inputs, training=True)) for _ in range(2)]
+        if not all(np.allclose(runs[0][name], runs[1][name]) for name in runs[0]):
+            raise UnusablePort(
+                "in training its outputs are random, although dropout is switched off: leave "
+                "layers that alter the data at random out of the model"
+            )
 
     def _values(self) -> dict[str, np.ndarray]:
         return {

@@ -18,7 +18,8 @@ from parity_tests.ports.verdicts import Verdicts
 def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
     """Judge each pair of a folder, as it is and with each of its mistakes.
 
-    A pair is a folder with an original.py, a port.py and, if the port is right, a mistakes.toml.
+    A pair is a folder with an original.py, a port.py and, if the port is right, a mistakes.toml
+    of what is replaced in it by what.
 
     Args:
         folder: Of the pairs.
@@ -29,21 +30,23 @@ def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
         raise FileNotFoundError(f"there is no port.py in a folder of {folder}: expected pairs")
     found = {}
     for pair in pairs:
+        print(pair.name, flush=True)
         found[pair.name] = measured(pair)
-        print(found[pair.name]["line"], flush=True)
     output.write_text(json.dumps(found, indent=1) + "\n")
 
 
 def measured(pair: Path) -> dict[str, Any]:
     """Return what the check says of a pair."""
-    right = {dtype: _judged(pair / "port.py", pair, dtype) for dtype in ("float64", "float32")}
-    row: dict[str, Any] = {
-        "right": {dtype: verdicts.failed for dtype, verdicts in right.items()},
-        "findings": right["float64"].findings,
+    if not (pair / "mistakes.toml").is_file():
+        verdicts = _judged(pair / "port.py", pair, "float64")
+        return {"failed": verdicts.failed, "findings": verdicts.findings}
+    return {
+        "right": {
+            dtype: not _judged(pair / "port.py", pair, dtype).failed
+            for dtype in ("float64", "float32")
+        },
+        "mistakes": [_with_mistake(pair, mistake) for mistake in mistakes(pair)],
     }
-    if (pair / "mistakes.toml").is_file():
-        row["mistakes"] = [_with_mistake(pair, mistake) for mistake in mistakes(pair)]
-    return row | {"line": line(pair.name, row)}
 
 
 def mistakes(pair: Path) -> list[dict[str, str]]:
@@ -72,10 +75,27 @@ def _with_mistake(pair: Path, mistake: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def line(name: str, row: Mapping[str, Any]) -> str:
-    """Return a pair as a line of a Markdown table."""
-    passes = [dtype for dtype, failed in row["right"].items() if not failed]
-    made = row.get("mistakes", ())
-    counts = [sum(bool(of[what]) for of in made) for what in ("caught", "named", "false")]
-    caught, named, false = (f"{count} of {len(made)}" for count in counts)
-    return f"| {name} | {' and '.join(passes) or 'no'} | {caught} | {named} | {false} |"
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return right pairs as a Markdown table, a line each and one for all."""
+    lines = [
+        "| pair | right port passes in | caught | named | false names |",
+        "|---|---|---|---|---|",
+    ]
+    total = [0, 0, 0, 0]
+    for name, row in found.items():
+        passes = [dtype for dtype, right in row["right"].items() if right]
+        made = row["mistakes"]
+        counts = [sum(bool(of[what]) for of in made) for what in ("caught", "named", "false")]
+        total = [a + b for a, b in zip(total, [len(made), *counts], strict=True)]
+        cells = f"{counts[0]} of {len(made)} | {counts[1]} of {len(made)} | {counts[2]}"
+        lines.append(f"| {name} | {' and '.join(passes) or 'neither'} | {cells} |")
+    count, caught, named, false = total
+    lines.append(f"| all | | {caught} of {count} | {named} of {count} | {false} |")
+    return "\n".join(lines)
+
+
+def published(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return what was found of pairs that may not be the same, as a Markdown list."""
+    return "\n".join(
+        f"- **{name}**: {'; '.join(row['findings']) or 'the same'}." for name, row in found.items()
+    )

@@ -105,15 +105,17 @@ class PortSide:
     kept: Answers = field(default_factory=Answers)
     session: int = 0
 
-    def begin(self) -> int:
+    def begin(self, seed: int = 0) -> int:
         """Begin anew, with the model's weights; return the session."""
-        session = self.process.begin(0, dropout=False)
+        session = self.process.begin(seed, dropout=False)
         self.process.ask("load_weights", self.mapping.to_port(self.weights), session=session)
         return session
 
-    def trace(self, training: bool, feed: Mapping[str, np.ndarray] | None = None) -> Any:
+    def trace(
+        self, training: bool, feed: Mapping[str, np.ndarray] | None = None, seed: int = 0
+    ) -> Any:
         """Return the calls of its units, given what each should return, and the arrays."""
-        session = self.begin()
+        session = self.begin(seed)
         arrays = {**self.batch, **(feed or {})}
         options = {"form": self.form, "training": training, "session": session}
         return self.process.ask("trace", arrays, **options)

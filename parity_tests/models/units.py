@@ -29,6 +29,8 @@ def of(model: Any) -> list[Any]:
     def visit(layer: Any) -> None:
         inner = getattr(layer, "layers", None) or layer._layers
         parts = [part for part in inner if isinstance(part, keras.Layer)]
+        if isinstance(layer, keras.layers.Normalization):
+            return  # its weights are constants, which a port writes down in another way
         if isinstance(layer, WHOLE) or (layer.weights and not any(p.weights for p in parts)):
             found.setdefault(id(layer), layer)
         else:

@@ -37,6 +37,7 @@ class Watch:
         for owner, name in product((vars(torch), vars(torch.nn.functional)), DROPOUTS):
             if name in owner:
                 owner[name] = self._dropout(owner[name])
+        torch.Tensor.bernoulli_ = self._bernoulli(torch.Tensor.bernoulli_)  # type: ignore[method-assign]
         autograd = torch.autograd
         self._backward, self._grad = autograd.backward, autograd.grad
         # Before the file is run, so that it takes these, by whatever name.
@@ -101,6 +102,18 @@ class Watch:
             if training and p:
                 self.rates.append(float(p))
             return input
+
+        return watched
+
+    def _bernoulli(self, draw: Callable) -> Callable:
+        """Return what draws the mask of a stochastic depth: its mean, where nothing is dropped."""
+
+        @functools.wraps(draw)
+        def watched(tensor: torch.Tensor, p: Any = 0.5, **options: Any) -> torch.Tensor:
+            if self.drops_out or not isinstance(p, float):
+                return draw(tensor, p, **options)
+            self.rates.append(1 - p)
+            return tensor.fill_(p)
 
         return watched
 
