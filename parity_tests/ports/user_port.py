@@ -81,9 +81,11 @@ class Process:
         theirs.close()
         try:
             self.held, _ = self.ask("run")
-        except PortError as error:
+        except BaseException as error:  # a signal, too, that comes while the file is run
             self.close()
-            raise UnusablePort(str(error)) from error
+            if isinstance(error, PortError):
+                raise UnusablePort(str(error)) from error
+            raise
 
     def close(self) -> None:
         """End the process, and those that it started."""

@@ -7,9 +7,12 @@ the weights mean, whoever asks knows.
 import contextlib
 import inspect
 import io
+import multiprocessing
 import os
 import random
+import signal
 import sys
+import threading
 import traceback
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -37,6 +40,7 @@ def serve(
 ) -> None:  # pragma: no cover (in the other process)
     """Answer calls about the port in a file until the other end is closed."""
     os.setsid()  # a group of its own, so that what it starts ends with it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.pop("PYTHONSAFEPATH", None)  # a setting of the server that forked it
     worker = Worker(Path(path), device, **options)
     while True:
@@ -56,6 +60,14 @@ def serve(
         except BaseException as error:  # noqa: BLE001 (whatever their file raises is the answer)
             message = encode({"error": _describe(error, path)}, {})
         connection.send_bytes(message)
+
+
+def _end_with_parent() -> None:  # pragma: no cover (in the other process)
+    """End this group of processes when the one that asks is gone, whatever ended that."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
 
 
 def _describe(error: BaseException, path: str) -> str:
