@@ -1,22 +1,26 @@
 """The book's first example: the network made of the framework's own parts."""
 
+import io
 import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 
-from .arguments import check_positive, seeded
-from .files import check_input, write_whole
+from .arguments import check_positive, seeded, shown
+from .files import check_input, read_json, write_whole
 from .framework import Tensor, tf, use_dtype
 from .optimizers import RMSprop
 from .training import Progress, as_tensors, check_data, check_finite, check_weights
 from .weights import named_weights
+
+LARGEST_FILE, LARGEST_CONFIG, LARGEST_LAYER = 100_000_000, 100_000, 4096
+"""What is read of a .keras file: its bytes, those of its config.json, and the numbers in this."""
 
 Dense = tf.keras.layers.Dense
 
@@ -223,6 +227,7 @@ def load_model(path: str | os.PathLike) -> Sequential:
     """
     path = check_input(path, "the file of a trained model")
     try:
+        check_model_file(path)
         if path.name.endswith(".keras"):
             model = tf.keras.models.load_model(path, compile=False)
             use_dtype(model.dtype)
@@ -231,8 +236,49 @@ def load_model(path: str | os.PathLike) -> Sequential:
                 use_dtype(file["layers/dense/vars/0"].dtype.name)
             model = mnist_model()
             model.load_weights(path)
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        whole = zipfile.is_zipfile(path) or not path.name.endswith(".keras")
-        reason = str(error).split("\n")[0] if whole else "it is no whole zip file"
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).split("\n")[0]
         raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
     return model
+
+
+def check_model_file(path: Path) -> None:
+    """Refuse a file that would take the framework's own reader far more memory than the model has.
+
+    Raises:
+        ValueError: If it is no such file, or its header promises too much.
+    """
+
+    def numbers(item: Any) -> Iterator[float]:
+        if isinstance(item, dict):
+            item = [value for name, value in item.items() if name != "shared_object_id"]
+        if isinstance(item, list):
+            for part in item:
+                yield from numbers(part)
+        elif isinstance(item, int | float):
+            yield item
+
+    file: Any = path
+    if path.name.endswith(".keras"):
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no whole zip file")
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member.file_size for member in archive.infolist()}
+            if set(members) != {"metadata.json", "config.json", "model.weights.h5"}:
+                raise ValueError(f"it holds {shown(', '.join(members))}")
+            if sum(members.values()) > LARGEST_FILE or members["config.json"] > LARGEST_CONFIG:
+                raise ValueError(f"it grows to {sum(members.values()):,} bytes")
+            config = read_json(archive.read("config.json"), "its config.json")
+            if (largest := max(numbers(config), default=0)) > LARGEST_LAYER:
+                raise ValueError(f"its config.json asks for {largest:g} of something")
+            file = io.BytesIO(archive.read("model.weights.h5"))
+    total = 0
+
+    def add(name: str, item: Any) -> None:
+        nonlocal total
+        total += item.size * item.dtype.itemsize if isinstance(item, h5py.Dataset) else 0
+
+    with h5py.File(file) as weights:
+        weights.visititems(add)
+    if total > LARGEST_FILE:
+        raise ValueError(f"its weights have {total:,} bytes")

@@ -3,6 +3,7 @@
 import math
 import os
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import safetensors.torch
@@ -224,16 +225,24 @@ def load_model(path: str | os.PathLike) -> Sequential:
     """
     path = check_input(path, "the file of a trained model")
     try:
-        header = read_header(path)
-        if "layers.0.W" in header:
-            raise ValueError(
-                "it was written by `train --save-weights`, and load_weights or --initial-weights "
-                "reads it; expected the state dict that save_model writes"
-            )
-        dtypes = {entry["dtype"] for name, entry in header.items() if name != "__metadata__"}
-        use_dtype("float64" if dtypes == {"F64"} else "float32")
+        check_model_file(path)
+        dtypes = {entry.get("dtype") for entry in read_header(path).values()}
+        use_dtype("float64" if "F64" in dtypes else "float32")
         model = mnist_model()
         model.load_state_dict(read_tensors(path, model.state_dict()))
     except ValueError as error:
         raise ValueError(f"{path} is not a file of the first example's model: {error}") from error
     return model
+
+
+def check_model_file(path: Path) -> None:
+    """Refuse a file that would take the framework's own reader far more memory than the model has.
+
+    Raises:
+        ValueError: If it is no such file, or its header promises too much.
+    """
+    if "layers.0.W" in read_header(path):  # whose sizes are compared before it is read
+        raise ValueError(
+            "it was written by `train --save-weights`, and load_weights or --initial-weights "
+            "reads it; expected the state dict that save_model writes"
+        )

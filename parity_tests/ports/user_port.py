@@ -25,6 +25,9 @@ from parity_tests.ports.messages import (
 )
 from parity_tests.ports.worker import serve
 
+LARGEST_MESSAGE = 4_000_000_000
+"""Bytes of an answer that is read at all: MNIST in float64 has a tenth of it."""
+
 WHERE = {"run": "when it was run", "outputs": "in its model", "step": "in its training step"}
 WHERE |= {
     "loop": "in its loop",
@@ -115,13 +118,18 @@ class Process:
                     f"{self.path} took more than {limit:g} s {where}: does it loop for ever, or "
                     "train for long? --limit allows more"
                 )
-            answer, found = decode(self._connection.recv_bytes())
+            message = self._connection.recv_bytes(LARGEST_MESSAGE)
         except (EOFError, OSError) as error:
             self._process.join(5)
             status = self._process.exitcode
             raise ProcessEnded(
                 f"{self.path} ended its process {where}, with exit status {status}"
             ) from error
+        try:
+            answer, found = decode(message)
+        except PortError as error:
+            self.close()
+            raise ProcessEnded(f"{self.path} was ended {where}: {error}") from error
         if "unseen" in answer:
             raise NotObservable(answer["unseen"])
         if "unusable" in answer:
