@@ -8,7 +8,11 @@ import sys
 import time
 from contextlib import suppress
 
+import numpy as np
 import pytest
+from safetensors.numpy import load_file
+
+import torch_port
 
 
 class Run:
@@ -87,3 +91,37 @@ def test_a_run_of_ten_epochs_that_is_killed_20_times_ends_with_the_same_files(
     options = ["--example", example, "--epochs", "10", "--shuffle"]
     killed, whole = killed_and_whole(package, data, tmp_path, options, kills=20)
     assert killed == whole
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "packages", [("tf_reference", "torch_port"), ("torch_port", "tf_reference")]
+)
+def test_five_epochs_in_each_framework_are_ten_in_either(packages, data, tmp_path):
+    options = ["--epochs", "10", "--dtype", "float64", "--checkpoint-steps", "500"]
+    runs = [Run(tmp_path / package, package, data, options) for package in packages]
+    for run in runs:
+        with run.start() as process:
+            assert process.wait() == 0
+    mixed = Run(tmp_path / "mixed", packages[0], data, options)
+    with mixed.go_on() as process:
+        while not (mixed.folder / "saved" / "0000005-0000000.safetensors").exists():
+            time.sleep(0.01)
+        process.kill()
+    mixed.command[2] = packages[1]
+    with mixed.start("--resume", "saved", "--other-framework") as process:
+        assert process.wait() == 0
+    labels, weights = [], []
+    for run in (*runs, mixed):
+        path = run.folder / "w.safetensors"
+        model = torch_port.mnist_model(dtype="float64")
+        torch_port.load_weights(model, path)
+        labels.append(torch_port.predict(model, torch_port.load_mnist(data, "float64")[1][0]))
+        weights.append(load_file(path))
+    for found in labels[:2]:
+        assert np.count_nonzero(found == labels[2]) == 10_000
+    for found in weights[:2]:
+        for name, weight in found.items():
+            worst = np.abs(weights[2][name] - weight).max() / np.abs(weight).max()
+            print(f"{packages[0]} then {packages[1]}: {name} {worst:.1e}")
+            assert worst < 1e-12
