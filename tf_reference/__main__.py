@@ -179,9 +179,9 @@ def train(
         accuracy = evaluation.evaluate(model, test_images, test_labels)
         run_log.record(accuracy=accuracy)
         print(f"accuracy: {accuracy:.2f}")
-        if output is not None:
+        if save_weights is not None:
             content = weights.serialized(weights.named_weights(model))
-            files.write_or_rescue(output, content, "the trained weights")
+            files.write_or_rescue(save_weights, content, "the trained weights", output)
         run_log.check()
 
 

@@ -222,23 +222,29 @@ def write_whole(path: str | os.PathLike, content: bytes) -> None:
         output.write(content)
 
 
-def write_or_rescue(output: Output, content: bytes, what: str) -> None:
+def write_or_rescue(
+    path: str | os.PathLike, content: bytes, what: str, output: Output | None = None
+) -> None:
     """Write what took long to compute; where that fails, write it to some other place.
 
     Args:
-        output: The place that was asked for.
+        path: The place that was asked for.
         content: Of the file.
         what: Names the content in the message.
+        output: The same place, if it was claimed before.
 
     Raises:
         OSError: If it could not be written where it should; it says where it is.
     """
     try:
-        output.write(content)
+        if output is None:
+            write_whole(path, content)
+        else:
+            output.write(content)
     except OSError as error:
         for folder in (os.curdir, tempfile.gettempdir(), os.path.expanduser("~")):
             with suppress(OSError):
-                place = Path(folder, f"rescued-{os.getpid()}{output.path.suffix}").absolute()
+                place = Path(folder, f"rescued-{os.getpid()}{Path(path).suffix}").absolute()
                 write_whole(place, content)
                 break
         else:

@@ -133,7 +133,7 @@ def bench(
         print("{images:,} images: {seconds:.2f} s an epoch, {megabytes:.0f} MB".format(**row))
     print(ratios(results))
     print(f"absent: {', '.join(results['absent']) or 'none'}; {results['machine']}")
-    files.write_whole(output, (json.dumps(results, indent=1) + "\n").encode())
+    files.write_or_rescue(output, (json.dumps(results, indent=1) + "\n").encode(), "the times")
     files.write_whole(plot, drawn(results["growth"]))
 
 

@@ -74,4 +74,4 @@ def book_numbers(
         "losses": summarize(losses),
         "accuracy": summarize(np.array([accuracy for _, accuracy in runs])),
     }
-    files.write_whole(output, (json.dumps(table, indent=1) + "\n").encode())
+    files.write_or_rescue(output, (json.dumps(table, indent=1) + "\n").encode(), "the numbers")

@@ -45,7 +45,7 @@ def learning_rates(data: Path = Path("data"), plot: Path = Path("learning_rates.
     axes.legend(title="learning rate")
     content = io.BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None})
-    files.write_whole(plot, content.getvalue())
+    files.write_or_rescue(plot, content.getvalue(), "the losses")
 
 
 def _train(package: Any, rate: float, data: Path) -> tuple[np.ndarray, str]:

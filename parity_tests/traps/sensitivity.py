@@ -146,7 +146,7 @@ def traps(
         "clean": clean,
         "traps": [judged(row, clean) for row in rows],
     }
-    files.write_whole(output, (json.dumps(matrix, indent=1) + "\n").encode())
+    files.write_or_rescue(output, (json.dumps(matrix, indent=1) + "\n").encode(), "the rows")
     files.write_whole(output.with_suffix(".txt"), (table(matrix) + "\n").encode())
     print(table(matrix))
     missed = [row["name"] for row in matrix["traps"] if not row["caught"]]
