@@ -30,10 +30,10 @@ if "tensorflow" not in sys.modules:
     with suppress(ImportError):
         import triton  # noqa: F401
 
-import tensorflow as tf
-
 try:
-    backend = tf.keras.config.backend()  # which loads Keras
+    import tensorflow as tf
+
+    backend = tf.keras.config.backend()
 except (AssertionError, AttributeError, RecursionError, TypeError, ValueError) as error:
     raise ImportError(
         f"Keras cannot be loaded ({type(error).__name__}: {error}): mend or remove keras.json in "
