@@ -7,7 +7,11 @@ installed := $(VENV)/.installed
 # Others that the benchmark measures, out of the way of the packages.
 peers := .venv-peers
 # Fetching puts this file in place last.
-mnist := $(DATA)/MNIST/raw/t10k-labels-idx1-ubyte
+empty :=
+mnist := $(subst $(empty) $(empty),\ ,$(DATA))/MNIST/raw/t10k-labels-idx1-ubyte
+
+# Paths reach the shell through its environment, whatever characters they have.
+export DATA PORT RECORDING
 
 proof := $(run) -m parity_tests
 results := parity_tests/measurements/results
@@ -16,7 +20,7 @@ results := parity_tests/measurements/results
 one_thread := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 in_parallel := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 proof_tests := parity_tests/tests/ladder parity_tests/tests/traps
-tests := $(one_thread) $(run) -m pytest --data="$(DATA)"
+tests := $(one_thread) $(run) -m pytest --data="$$DATA"
 
 .PHONY: help install data train-torch train-tf parity test search soak check record traps bench \
 	lint diff clean
@@ -38,16 +42,16 @@ $(installed): pyproject.toml .constraints.txt
 	@touch $@
 
 data: $(installed) ## Fetch MNIST and verify it
-	@$(proof) fetch-mnist "$(DATA)"
+	@$(proof) fetch-mnist "$$DATA"
 
 $(mnist): | $(installed)
-	@$(proof) fetch-mnist "$(DATA)"
+	@$(proof) fetch-mnist "$$DATA"
 
 train-torch: $(installed) $(mnist) ## Train the book's network in PyTorch
-	@$(run) -m torch_port train --data "$(DATA)" $(ARGS)
+	@$(run) -m torch_port train --data "$$DATA" $(ARGS)
 
 train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow
-	@$(run) -m tf_reference train --data "$(DATA)" $(ARGS)
+	@$(run) -m tf_reference train --data "$$DATA" $(ARGS)
 
 parity: $(installed) $(mnist) ## Prove that the two are the same (4 minutes on two cores)
 	@$(tests) $(in_parallel) -m "not thorough and not soak" $(proof_tests) $(ARGS)
@@ -64,16 +68,16 @@ soak: $(installed) $(mnist) ## Run what takes longer: the soak tests, the search
 
 check: $(installed) $(mnist) ## Check your own port: make check PORT=file.py (RECORDING=folder)
 	@$(if $(PORT),,$(error PORT is not set: expected a Python file, as in make check PORT=file.py))
-	@$(proof) check "$(PORT)" $(if $(RECORDING),--recording "$(RECORDING)") --data "$(DATA)" $(ARGS)
+	@$(proof) check "$$PORT" $(if $(RECORDING),--recording "$$RECORDING") --data "$$DATA" $(ARGS)
 
 record: $(installed) $(mnist) ## Record the reference, to check ports without TensorFlow: RECORDING=folder
-	@$(proof) record $(if $(RECORDING),"$(RECORDING)") --data "$(DATA)" $(ARGS)
+	@$(proof) record $(if $(RECORDING),"$$RECORDING") --data "$$DATA" $(ARGS)
 
 traps: $(installed) $(mnist) ## Plant each known mistake and show what sees it (half an hour)
-	@$(proof) traps --data "$(DATA)" --output parity_tests/traps/sensitivity.json $(ARGS)
+	@$(proof) traps --data "$$DATA" --output parity_tests/traps/sensitivity.json $(ARGS)
 
 bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs against others (half an hour)
-	@$(proof) bench --peers $(peers) --data "$(DATA)" \
+	@$(proof) bench --peers $(peers) --data "$$DATA" \
 		--output $(results)/benchmark.json --plot $(results)/benchmark.svg $(ARGS)
 
 $(peers)/.installed: .constraints.txt

@@ -2,21 +2,14 @@
 
 import sys
 
-import tyro
+from torch_port import command_line
 
 PROGRAM = "naive-parity"
 
 
 def main() -> None:
     """Run the command line; whatever the user can mend is one sentence and exit status 2."""
-    try:
-        status = run()
-    except (ImportError, OSError, ValueError) as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        status = 130  # as a shell says of what Ctrl-C ended
-    sys.exit(status)
+    sys.exit(command_line.guarded(run, PROGRAM))
 
 
 def run() -> int:
@@ -30,27 +23,28 @@ def run() -> int:
     from parity_tests.ports.messages import PortError
     from parity_tests.traps import sensitivity
 
+    command = command_line.parse(
+        {
+            "check": check.check,
+            "record": recording.record,
+            "convert": conversion.convert,
+            "fetch-mnist": fetch_mnist.fetch,
+            "traps": sensitivity.traps,
+            "zoo": models.zoo,
+            "learning-rates": experiments.learning_rates,
+            "rmsprop": experiments.rmsprop,
+            "book-numbers": book_numbers.book_numbers,
+            "bench": benchmark.bench,
+        },
+        PROGRAM,
+    )
     try:
-        tyro.extras.subcommand_cli_from_dict(
-            {
-                "check": check.check,
-                "record": recording.record,
-                "convert": conversion.convert,
-                "fetch-mnist": fetch_mnist.fetch,
-                "traps": sensitivity.traps,
-                "zoo": models.zoo,
-                "learning-rates": experiments.learning_rates,
-                "rmsprop": experiments.rmsprop,
-                "book-numbers": book_numbers.book_numbers,
-                "bench": benchmark.bench,
-            },
-            prog=PROGRAM,
-        )
+        command()
     except (Divergence, check.Failed) as verdict:
-        print(f"{PROGRAM}: {verdict}", file=sys.stderr)
+        command_line.say(f"{PROGRAM}: {verdict}")
         return 1
     except PortError as error:
-        print(f"{PROGRAM}: {error}", file=sys.stderr)
+        command_line.say(f"{PROGRAM}: {error}")
         return 2
     return 0
 

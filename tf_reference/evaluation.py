@@ -4,7 +4,7 @@ import numpy as np
 
 from .framework import Tensor
 from .layers import NaiveSequential
-from .training import check_data
+from .training import as_tensors, check_data, check_images
 
 
 def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
@@ -12,13 +12,18 @@ def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
 
     Args:
         model: Maps images to probabilities of shape (samples, classes).
-        images: Shape (samples, pixels), in the dtype of the weights.
+        images: Shape (samples, pixels), at least one, in the dtype of the weights.
 
     Returns:
         Class indices, shape (samples,), NumPy int64.
 
+    Raises:
+        ValueError: If `check_images` refuses the images.
+
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
+    images, _ = as_tensors(images, [])
+    check_images(model, images)
     predictions = model(images)
     return np.argmax(predictions.numpy(), axis=1)
 
@@ -36,7 +41,7 @@ def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = as_tensors(images, labels)
     check_data(model, images, labels)
     predicted_labels = predict(model, images)
     matches = predicted_labels == labels

@@ -1,20 +1,26 @@
 """The book's first example: the network made of the framework's own parts."""
 
+import io
 import math
 import os
 import tempfile
 import zipfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import h5py
 import numpy as np
 
+from .arguments import check_positive, seeded, shown
+from .files import check_input, read_json, write_whole
 from .framework import Tensor, tf, use_dtype
 from .optimizers import RMSprop
-from .training import check_data, check_finite
-from .weights import write_whole
+from .training import Progress, as_tensors, check_data, check_finite, check_weights
+from .weights import named_weights
+
+LARGEST_FILE, LARGEST_CONFIG, LARGEST_LAYER = 100_000_000, 100_000, 4096
+"""What is read of a .keras file: its bytes, those of its config.json, and the numbers in this."""
 
 Dense = tf.keras.layers.Dense
 
@@ -44,6 +50,9 @@ def mnist_model(seed: int | None = None) -> Sequential:
         seed: Of the kernels, at least 0, which NumPy then draws. By default the framework
             does, from the same distribution.
 
+    Raises:
+        ValueError: If the seed is no whole number, 0 or above.
+
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
     model = Sequential(
@@ -54,11 +63,41 @@ def mnist_model(seed: int | None = None) -> Sequential:
         ]
     )
     if seed is not None:
-        rng = np.random.default_rng(seed)
+        rng = seeded("seed", seed)
         for layer in model.layers:
             kernel, _ = layer.weights
             kernel.assign(glorot_uniform(rng, kernel.shape))
     return model
+
+
+def rmsprop(model: Sequential, learning_rate: float = 1e-3) -> RMSprop:
+    """Return the optimizer of the first example for the weights of a model.
+
+    Args:
+        model: Its weights are changed by the optimizer.
+        learning_rate: Step size, above 0.
+
+    Raises:
+        ValueError: If the learning rate is not a finite number above 0.
+    """
+    check_positive("learning_rate", learning_rate)
+    optimizer = RMSprop(learning_rate)
+    optimizer.build(model.trainable_variables)
+    return optimizer
+
+
+def named_velocities(model: Sequential, optimizer: RMSprop) -> dict[str, Tensor]:
+    """Return the averages that RMSprop keeps, by names such as `layers.0.W.velocity`: no copies.
+
+    Args:
+        model: Whose weights the optimizer changes.
+        optimizer: As `rmsprop` makes it.
+    """
+    velocities = [variable for variable in optimizer.variables if "velocity" in variable.path]
+    return {
+        f"{name}.velocity": velocity
+        for name, velocity in zip(named_weights(model), velocities, strict=True)
+    }
 
 
 def fit(
@@ -69,8 +108,11 @@ def fit(
     batch_size: int = 128,
     *,
     learning_rate: float = 1e-3,
+    optimizer: RMSprop | None = None,
     shuffle_seed: int | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, list[float]]:
     """Train a model by RMSprop, printing the loss and the accuracy of each epoch.
 
@@ -81,53 +123,72 @@ def fit(
         epochs: Passes over the data set, at least 1.
         batch_size: Samples in a batch, at least 1.
         learning_rate: Step size of RMSprop, above 0.
+        optimizer: As `rmsprop` makes it, in place of a new one of that learning rate.
         shuffle_seed: Seeds NumPy's generator, which draws a new order of the samples for
             each epoch. By default every epoch takes them in the order of the data set.
         on_step: Called after each step with the epoch and the batch, both counted from 0,
             and the average loss of the epoch so far in nats per sample.
+        on_epoch: Called after each epoch with its number.
+        progress: Where to begin, with the weights and the optimizer of that moment; kept up to
+            date. By default the beginning.
 
     Returns:
-        The "loss" and the "accuracy" of each epoch: averages over its samples, each
+        The "loss" and the "accuracy" of each epoch that ended: averages over its samples, each
         predicted before the update of its batch.
 
     Raises:
         ValueError: If `check_data` refuses an argument.
-        DivergenceError: If a loss is not finite.
+        DivergenceError: If a loss is not finite, or a weight after an epoch.
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
-    images, labels = np.asarray(images), np.asarray(labels)
+    images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
+    optimizer = optimizer or rmsprop(model, learning_rate)
+    at = progress or Progress()
+    rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
+    accuracy = tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     model.compile(
-        optimizer=RMSprop(learning_rate),
+        optimizer=optimizer,
         loss="sparse_categorical_crossentropy",
-        metrics=["accuracy"],
+        metrics=[accuracy],
     )
+    variables = [*model.metrics_variables[:2], *accuracy.variables]  # each a total and its count
 
-    rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+    def on_epoch_begin(epoch: int, logs: dict[str, float]) -> None:
+        totals = at.total_loss, at.samples, at.matches, at.samples
+        for variable, total in zip(variables, totals, strict=True):
+            variable.assign(total)
+
+    def on_batch(batch_counter: int, logs: dict[str, float]) -> None:
+        check_finite(logs["loss"], at.epoch, at.batch)
+        at.total_loss = float(variables[0])
+        at.samples, at.matches = (int(variable) for variable in variables[1:3])
+        at.batch += 1
+        if on_step is not None:
+            on_step(at.epoch, at.batch - 1, float(logs["loss"]))
+
+    callback = tf.keras.callbacks.LambdaCallback(
+        on_epoch_begin=on_epoch_begin, on_train_batch_end=on_batch
+    )
     history: dict[str, list[float]] = {"loss": [], "accuracy": []}
     for epoch_counter in range(epochs):
+        order = None if rng is None else rng.permutation(len(images))
+        if epoch_counter < at.epoch:
+            continue
         print(f"Epoch {epoch_counter}")
-        order = slice(None) if rng is None else rng.permutation(len(images))
-
-        def on_batch(
-            batch_counter: int, logs: dict[str, float], epoch: int = epoch_counter
-        ) -> None:
-            check_finite(logs["loss"], epoch, batch_counter)
-            if on_step is not None:
-                on_step(epoch, batch_counter, float(logs["loss"]))
-
+        left: Any = slice(at.batch * batch_size, None)  # all, unless training goes on within
+        left = left if order is None else order[left]
         of_epoch = model.fit(
-            images[order],
-            labels[order],
-            batch_size,
-            shuffle=False,
-            verbose=0,
-            callbacks=[tf.keras.callbacks.LambdaCallback(on_train_batch_end=on_batch)],
+            images[left], labels[left], batch_size, shuffle=False, verbose=0, callbacks=[callback]
         ).history
         history["loss"] += of_epoch["loss"]
         history["accuracy"] += of_epoch["accuracy"]
+        check_weights(model, epoch_counter)
         print(f"loss: {history['loss'][-1]:.4f}, accuracy: {history['accuracy'][-1]:.4f}")
+        at.end_epoch()
+        if on_epoch is not None:
+            on_epoch(epoch_counter)
     return history
 
 
@@ -164,10 +225,9 @@ def load_model(path: str | os.PathLike) -> Sequential:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no such file, or one of another model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: expected the file of a trained model")
+    path = check_input(path, "the file of a trained model")
     try:
+        check_model_file(path)
         if path.name.endswith(".keras"):
             model = tf.keras.models.load_model(path, compile=False)
             use_dtype(model.dtype)
@@ -176,8 +236,49 @@ def load_model(path: str | os.PathLike) -> Sequential:
                 use_dtype(file["layers/dense/vars/0"].dtype.name)
             model = mnist_model()
             model.load_weights(path)
-    except (KeyError, OSError, TypeError, ValueError) as error:
-        whole = zipfile.is_zipfile(path) or not path.name.endswith(".keras")
-        reason = str(error).split("\n")[0] if whole else "it is no whole zip file"
+    except Exception as error:
+        reason = (str(error) or type(error).__name__).split("\n")[0]
         raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
     return model
+
+
+def check_model_file(path: Path) -> None:
+    """Refuse a file that would take the framework's own reader far more memory than the model has.
+
+    Raises:
+        ValueError: If it is no such file, or its header promises too much.
+    """
+
+    def numbers(item: Any) -> Iterator[float]:
+        if isinstance(item, dict):
+            item = [value for name, value in item.items() if name != "shared_object_id"]
+        if isinstance(item, list):
+            for part in item:
+                yield from numbers(part)
+        elif isinstance(item, int | float):
+            yield item
+
+    file: Any = path
+    if path.name.endswith(".keras"):
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is no whole zip file")
+        with zipfile.ZipFile(path) as archive:
+            members = {member.filename: member.file_size for member in archive.infolist()}
+            if set(members) != {"metadata.json", "config.json", "model.weights.h5"}:
+                raise ValueError(f"it holds {shown(', '.join(members))}")
+            if sum(members.values()) > LARGEST_FILE or members["config.json"] > LARGEST_CONFIG:
+                raise ValueError(f"it grows to {sum(members.values()):,} bytes")
+            config = read_json(archive.read("config.json"), "its config.json")
+            if (largest := max(numbers(config), default=0)) > LARGEST_LAYER:
+                raise ValueError(f"its config.json asks for {largest:g} of something")
+            file = io.BytesIO(archive.read("model.weights.h5"))
+    total = 0
+
+    def add(name: str, item: Any) -> None:
+        nonlocal total
+        total += item.size * item.dtype.itemsize if isinstance(item, h5py.Dataset) else 0
+
+    with h5py.File(file) as weights:
+        weights.visititems(add)
+    if total > LARGEST_FILE:
+        raise ValueError(f"its weights have {total:,} bytes")

@@ -16,18 +16,33 @@ if (backend := os.environ.get("KERAS_BACKEND")) not in (None, "", "tensorflow"):
         "unset it, or set it to 'tensorflow'"
     )
 
+# Keras of before version 3, and trainings that end early without a word.
+if stray := [
+    f"{name} is {os.environ[name]!r}"
+    for name in ("TF_USE_LEGACY_KERAS", "KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH")
+    if os.environ.get(name, "0") not in ("", "0", "false", "False")
+]:
+    raise ImportError(f"tf_reference needs Keras 3 in full, but {stray[0]}: unset it")
+
 # TensorFlow and Triton (which torch.optim loads) each carry an LLVM; one process
 # survives both only if Triton comes first (tensorflow#124205).
 if "tensorflow" not in sys.modules:
     with suppress(ImportError):
         import triton  # noqa: F401
 
-import tensorflow as tf
+try:
+    import tensorflow as tf
 
-if tf.keras.config.backend() != "tensorflow":
+    backend = tf.keras.config.backend()
+except (AssertionError, AttributeError, RecursionError, TypeError, ValueError) as error:
+    raise ImportError(
+        f"Keras cannot be loaded ({type(error).__name__}: {error}): mend or remove keras.json in "
+        f"{os.environ.get('KERAS_HOME') or os.path.expanduser('~/.keras')}"
+    ) from error
+if backend != "tensorflow":
     raise ImportError(
         f"tf_reference needs Keras on TensorFlow, but keras.json asks for "
-        f"{tf.keras.config.backend()!r}: set its \"backend\" to 'tensorflow'"
+        f"{backend!r}: set its \"backend\" to 'tensorflow'"
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
+from .arguments import check_positive
 from .framework import Tensor, tf
 
 UpdateRule = Callable[[Sequence, Sequence], None]
@@ -20,8 +21,12 @@ def update_weights(
         weights: Changed in place.
         learning_rate: Step size, above 0.
 
+    Raises:
+        ValueError: If the learning rate is not a finite number above 0.
+
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
+    check_positive("learning_rate", learning_rate)
     for g, w in zip(gradients, weights, strict=True):
         w.assign_sub(g * learning_rate)
 
@@ -35,11 +40,16 @@ class SGD:
     Args:
         learning_rate: Step size, above 0.
 
+    Raises:
+        ValueError: If the learning rate is not a finite number above 0.
+
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
 
     def __init__(self, learning_rate: float = 1e-3) -> None:
+        check_positive("learning_rate", learning_rate)
         self.optimizer = tf.keras.optimizers.SGD(learning_rate=learning_rate)
+        self.weights: list[tf.Variable] = []
 
     def __call__(self, gradients: Sequence[Tensor], weights: Sequence[tf.Variable]) -> None:
         """Update the weights in place.
@@ -47,6 +57,9 @@ class SGD:
         Raises:
             ValueError: If these are not the weights of the first call.
         """
+        self.weights = self.weights or list(weights)
+        if [id(w) for w in weights] != [id(w) for w in self.weights]:
+            raise ValueError("SGD was given other weights before: make one SGD for each model")
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
 

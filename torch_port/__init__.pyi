@@ -5,7 +5,7 @@ from .layers import NaiveDense, NaiveSequential, mnist_model
 from .losses import sparse_categorical_crossentropy
 from .mnist import load_mnist
 from .optimizers import SGD, RMSprop, update_weights
-from .training import BatchGenerator, DivergenceError, fit, one_training_step
+from .training import BatchGenerator, DivergenceError, Progress, fit, one_training_step
 from .weights import load_weights, save_weights, weights_sha256
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "DivergenceError",
     "NaiveDense",
     "NaiveSequential",
+    "Progress",
     "RMSprop",
     "evaluate",
     "first_example",

@@ -8,12 +8,14 @@ from pathlib import Path
 import numpy as np
 import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor
 
+from .arguments import check_positive, seeded
+from .files import check_input, write_whole
+from .framework import use_dtype
 from .optimizers import RMSprop
-from .training import BatchGenerator, check_data, check_finite
-from .weights import write_whole
+from .training import BatchGenerator, Progress, as_tensors, check_data, check_finite, check_weights
+from .weights import named_weights, read_header, read_tensors
 
 
 class Dense(torch.nn.Linear):
@@ -62,6 +64,9 @@ def mnist_model(seed: int | None = None) -> Sequential:
         seed: Of the kernels, at least 0, which NumPy then draws. By default the framework
             does, from the same distribution.
 
+    Raises:
+        ValueError: If the seed is no whole number, 0 or above.
+
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
     model = Sequential(
@@ -70,11 +75,43 @@ def mnist_model(seed: int | None = None) -> Sequential:
         Dense(512, 10),
     )
     if seed is not None:
-        rng = np.random.default_rng(seed)
+        rng = seeded("seed", seed)
         for layer in model.layers:
             kernel, _ = layer.weights
             kernel.data.copy_(torch.as_tensor(glorot_uniform(rng, kernel.shape)))
     return model
+
+
+def rmsprop(model: Sequential, learning_rate: float = 1e-3) -> RMSprop:
+    """Return the optimizer of the first example for the weights of a model.
+
+    Args:
+        model: Its weights are changed by the optimizer.
+        learning_rate: Step size, above 0.
+
+    Raises:
+        ValueError: If the learning rate is not a finite number above 0.
+    """
+    check_positive("learning_rate", learning_rate)
+    return RMSprop(model.parameters(), learning_rate)
+
+
+def named_velocities(model: Sequential, optimizer: RMSprop) -> dict[str, Tensor]:
+    """Return the averages that RMSprop keeps, by names such as `layers.0.W.velocity`: no copies.
+
+    Args:
+        model: Whose weights the optimizer changes.
+        optimizer: As `rmsprop` makes it.
+    """
+    velocities: list[Tensor] = []
+    for layer in model.layers:
+        for w in (layer.weight, layer.bias):
+            velocity = optimizer.state[w].setdefault("velocity", torch.zeros_like(w))
+            velocities.append(velocity.T if w is layer.weight else velocity)
+    return {
+        f"{name}.velocity": velocity
+        for name, velocity in zip(named_weights(model), velocities, strict=True)
+    }
 
 
 def fit(
@@ -85,8 +122,11 @@ def fit(
     batch_size: int = 128,
     *,
     learning_rate: float = 1e-3,
+    optimizer: RMSprop | None = None,
     shuffle_seed: int | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> dict[str, list[float]]:
     """Train a model by RMSprop, printing the loss and the accuracy of each epoch.
 
@@ -97,33 +137,39 @@ def fit(
         epochs: Passes over the data set, at least 1.
         batch_size: Samples in a batch, at least 1.
         learning_rate: Step size of RMSprop, above 0.
+        optimizer: As `rmsprop` makes it, in place of a new one of that learning rate.
         shuffle_seed: Seeds NumPy's generator, which draws a new order of the samples for
             each epoch. By default every epoch takes them in the order of the data set.
         on_step: Called after each step with the epoch and the batch, both counted from 0,
             and the average loss of the epoch so far in nats per sample.
+        on_epoch: Called after each epoch with its number.
+        progress: Where to begin, with the weights and the optimizer of that moment; kept up to
+            date. By default the beginning.
 
     Returns:
-        The "loss" and the "accuracy" of each epoch: averages over its samples, each
+        The "loss" and the "accuracy" of each epoch that ended: averages over its samples, each
         predicted before the update of its batch.
 
     Raises:
         ValueError: If `check_data` refuses an argument.
-        DivergenceError: If a loss is not finite.
+        DivergenceError: If a loss is not finite, or a weight after an epoch.
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
-    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
-    optimizer = RMSprop(model.parameters(), learning_rate)
-
-    rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+    optimizer = optimizer or rmsprop(model, learning_rate)
+    at = progress or Progress()
+    rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
     history: dict[str, list[float]] = {"loss": [], "accuracy": []}
     for epoch_counter in range(epochs):
-        print(f"Epoch {epoch_counter}")
         order = None if rng is None else rng.permutation(len(images))
+        if epoch_counter < at.epoch:
+            continue
+        print(f"Epoch {epoch_counter}")
         batch_generator = BatchGenerator(images, labels, batch_size, order)
-        total_loss, matches, samples = 0.0, 0, 0
-        for batch_counter in range(batch_generator.num_batches):
+        batch_generator.index = at.batch * batch_size
+        for batch_counter in range(at.batch, batch_generator.num_batches):
             images_batch, labels_batch = batch_generator.next()
             logits = model(images_batch)
             average_loss = torch.nn.functional.cross_entropy(logits, labels_batch.long())
@@ -131,15 +177,20 @@ def fit(
             average_loss.backward()
             optimizer.step()
 
-            samples += len(labels_batch)
-            total_loss += average_loss.item() * len(labels_batch)
-            matches += int((logits.argmax(dim=1) == labels_batch).sum())
-            check_finite(total_loss, epoch_counter, batch_counter)
+            at.samples += len(labels_batch)
+            at.total_loss += average_loss.item() * len(labels_batch)
+            at.matches += int((logits.argmax(dim=1) == labels_batch).sum())
+            at.batch += 1
+            check_finite(at.total_loss, epoch_counter, batch_counter)
             if on_step is not None:
-                on_step(epoch_counter, batch_counter, total_loss / samples)
-        history["loss"].append(total_loss / samples)
-        history["accuracy"].append(matches / samples)
+                on_step(epoch_counter, batch_counter, at.total_loss / at.samples)
+        history["loss"].append(at.total_loss / at.samples)
+        history["accuracy"].append(at.matches / at.samples)
+        check_weights(model, epoch_counter)
         print(f"loss: {history['loss'][-1]:.4f}, accuracy: {history['accuracy'][-1]:.4f}")
+        at.end_epoch()
+        if on_epoch is not None:
+            on_epoch(epoch_counter)
     return history
 
 
@@ -172,16 +223,26 @@ def load_model(path: str | os.PathLike) -> Sequential:
         FileNotFoundError: If there is no such file.
         ValueError: If it is no such file, or one of another model.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: expected the file of a trained model")
+    path = check_input(path, "the file of a trained model")
     try:
-        state = safetensors.torch.load_file(path)
-        dtypes = {tensor.dtype for tensor in state.values()}
-        torch.set_default_dtype(dtypes.pop() if len(dtypes) == 1 else torch.float32)
+        check_model_file(path)
+        dtypes = {entry.get("dtype") for entry in read_header(path).values()}
+        use_dtype("float64" if "F64" in dtypes else "float32")
         model = mnist_model()
-        model.load_state_dict(state)
-    except (SafetensorError, RuntimeError, TypeError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
+        model.load_state_dict(read_tensors(path, model.state_dict()))
+    except ValueError as error:
+        raise ValueError(f"{path} is not a file of the first example's model: {error}") from error
     return model
+
+
+def check_model_file(path: Path) -> None:
+    """Refuse a file that would take the framework's own reader far more memory than the model has.
+
+    Raises:
+        ValueError: If it is no such file, or its header promises too much.
+    """
+    if "layers.0.W" in read_header(path):  # whose sizes are compared before it is read
+        raise ValueError(
+            "it was written by `train --save-weights`, and load_weights or --initial-weights "
+            "reads it; expected the state dict that save_model writes"
+        )

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import check_choice, check_integer, seeded
+
 
 class NaiveDense:
     """A dense layer: `activation(inputs @ W + b)`.
@@ -24,6 +26,9 @@ class NaiveDense:
         rng: Draws the kernel. By default an unseeded generator.
         dtype: Of both weights.
 
+    Raises:
+        ValueError: If a size or the dtype is not as it must be.
+
     Source: Deep Learning with Python, 2nd edition, section 2.5.1.
     """
 
@@ -36,6 +41,9 @@ class NaiveDense:
         rng: np.random.Generator | None = None,
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
+        check_integer("input_size", input_size, 1)
+        check_integer("output_size", output_size, 1)
+        check_choice("dtype", dtype)
         self.activation = activation
         rng = rng or np.random.default_rng()
 
@@ -93,8 +101,11 @@ def mnist_model(
     Args:
         seed: Of the initial weights, at least 0. By default they differ at every call.
         dtype: Of the weights.
+
+    Raises:
+        ValueError: If the seed or the dtype is not as it must be.
     """
-    rng = np.random.default_rng(seed)
+    rng = seeded("seed", seed)
     return NaiveSequential(
         [
             NaiveDense(28 * 28, 512, torch.relu, rng=rng, dtype=dtype),

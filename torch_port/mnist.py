@@ -8,6 +8,9 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from .arguments import check_choice
+from .files import check_folder, check_input
+
 FILES = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
     "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -22,12 +25,12 @@ def verify(raw: Path) -> None:
 
     Raises:
         FileNotFoundError: If a file is missing.
+        OSError: If it is no file, or cannot be read.
         ValueError: If a file is truncated or altered.
     """
     for name, expected in FILES.items():
         path = raw / name
-        if not path.is_file():
-            raise FileNotFoundError(f"{path} is missing: run `make data` to fetch MNIST")
+        check_input(path, "a file of MNIST; run `make data` to fetch it")
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
         if found != expected:
@@ -35,6 +38,18 @@ def verify(raw: Path) -> None:
                 f"{path} is truncated or altered ({path.stat().st_size} bytes, SHA-256 {found}, "
                 f"expected {expected}): run `make data` to fetch it again"
             )
+
+
+def raw_folder(folder: str | Path) -> Path:
+    """Return where the raw files lie in a folder.
+
+    Raises:
+        OSError: If something that is no folder is in the way.
+    """
+    raw = Path(folder) / "MNIST" / "raw"
+    for part in (raw.parents[1], raw.parent, raw):
+        check_folder(part, "the folder that holds MNIST in MNIST/raw, as `make data` makes it")
+    return raw
 
 
 def load_mnist(
@@ -55,9 +70,11 @@ def load_mnist(
 
     Raises:
         FileNotFoundError: If a file is missing, or the data set cannot be downloaded.
+        OSError: If the folder is none, or a file cannot be read.
         ValueError: If a file is truncated or altered.
     """
-    raw = Path(folder) / "MNIST" / "raw"
+    check_choice("dtype", dtype)
+    raw = raw_folder(folder)
     if not any((raw / name).exists() for name in FILES):
         # Imported here, since it takes about as long as torch itself.
         import torchvision

@@ -1,10 +1,13 @@
 """The update rules of the book: by hand, by the SGD optimizer, and RMSprop."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
+
+from .arguments import check_positive
 
 UpdateRule = Callable[[Sequence, Sequence], None]
 """Given the gradients and the weights, changes the weights in place."""
@@ -22,8 +25,12 @@ def update_weights(
         weights: Changed in place.
         learning_rate: Step size, above 0.
 
+    Raises:
+        ValueError: If the learning rate is not a finite number above 0.
+
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
+    check_positive("learning_rate", learning_rate)
     with torch.no_grad():
         for g, w in zip(gradients, weights, strict=True):
             w -= g * learning_rate
@@ -38,12 +45,17 @@ class SGD:
     Args:
         learning_rate: Step size, above 0.
 
+    Raises:
+        ValueError: If the learning rate is not a finite number above 0.
+
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
 
     def __init__(self, learning_rate: float = 1e-3) -> None:
+        check_positive("learning_rate", learning_rate)
         self.learning_rate = torch.tensor(learning_rate).item()
         self.optimizer: torch.optim.Optimizer | None = None
+        self.weights: list[Tensor] = []
 
     def __call__(self, gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
         """Update the weights in place.
@@ -51,11 +63,11 @@ class SGD:
         Raises:
             ValueError: If these are not the weights of the first call.
         """
-        if self.optimizer is None:
-            self.optimizer = torch.optim.SGD(weights, lr=self.learning_rate)
-        known = self.optimizer.param_groups[0]["params"]
-        if any(w is not p for w, p in zip(weights, known, strict=True)):
+        self.weights = self.weights or list(weights)
+        if [id(w) for w in weights] != [id(w) for w in self.weights]:
             raise ValueError("SGD was given other weights before: make one SGD for each model")
+        if self.optimizer is None:
+            self.optimizer = torch.optim.SGD(self.weights, lr=self.learning_rate)
         for g, w in zip(gradients, weights, strict=True):
             w.grad = g
         self.optimizer.step()
@@ -89,12 +101,12 @@ class RMSprop(torch.optim.Optimizer):
         eps: float = 1e-7,
         foreach: bool | None = None,
     ) -> None:
-        if not lr >= 0:
-            raise ValueError(f"lr is {lr}: expected 0 or above")
+        if not 0 <= lr < math.inf:
+            raise ValueError(f"lr is {lr}: expected a finite number, 0 or above")
         if not 0 <= rho <= 1:
             raise ValueError(f"rho is {rho}: expected a number from 0 to 1")
-        if not eps >= 0:
-            raise ValueError(f"eps is {eps}: expected 0 or above")
+        if not 0 <= eps < math.inf:
+            raise ValueError(f"eps is {eps}: expected a finite number, 0 or above")
         super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "foreach": foreach})
 
     @torch.no_grad()

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -9,13 +10,39 @@ import torch
 from torch import Tensor
 
 from . import optimizers
+from .arguments import as_array, check_integer, seeded
 from .layers import NaiveSequential
 from .losses import sparse_categorical_crossentropy
-from .weights import weights_sha256
+from .weights import named_weights, weights_sha256
 
 
 class DivergenceError(ArithmeticError):
-    """Training has failed: a loss is not finite, or the weights are stuck where they are bad."""
+    """Training has failed: numbers are not finite, or the weights are stuck where they are bad."""
+
+
+@dataclass
+class Progress:
+    """How far a training has come: what it needs to go on, beside its weights and its optimizer.
+
+    Attributes:
+        epoch: Epochs that are done.
+        batch: Batches of the next one that are done.
+        total_loss: Sum of the losses of these batches; in the first example, of their samples.
+        samples: In the first example, those of these batches.
+        matches: In the first example, those of them that were predicted right.
+        initial_sha256: Of the weights with which that epoch began.
+    """
+
+    epoch: int = 0
+    batch: int = 0
+    total_loss: float = 0.0
+    samples: int = 0
+    matches: int = 0
+    initial_sha256: str = ""
+
+    def end_epoch(self) -> None:
+        """Go on to the next epoch."""
+        self.__dict__.update(Progress(self.epoch + 1).__dict__)
 
 
 class BatchGenerator:
@@ -29,8 +56,8 @@ class BatchGenerator:
             the order of the data set.
 
     Raises:
-        ValueError: If there are no images, not as many labels as images, or a batch size
-            below 1.
+        ValueError: If there are no images, not as many labels or positions as images, or if the
+            batch size is no whole number above 0.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.1.
     """
@@ -48,8 +75,11 @@ class BatchGenerator:
             )
         if len(images) == 0:
             raise ValueError("the data set is empty: expected at least one image")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}: expected at least 1")
+        if order is not None and len(order) != len(images):
+            raise ValueError(
+                f"order has {len(order)} positions for {len(images)} images: expected one for each"
+            )
+        check_integer("batch_size", batch_size, 1)
         self.index = 0
         self.images = images
         self.labels = labels
@@ -58,7 +88,13 @@ class BatchGenerator:
         self.num_batches = math.ceil(len(images) / batch_size)
 
     def next(self) -> tuple[Any, Any]:
-        """Return the images and the labels of the next batch."""
+        """Return the images and the labels of the next batch.
+
+        Raises:
+            IndexError: If all batches were drawn.
+        """
+        if self.index >= len(self.images):
+            raise IndexError(f"all {self.num_batches} batches were drawn: make another generator")
         batch: slice | np.ndarray = slice(self.index, self.index + self.batch_size)
         if self.order is not None:
             batch = self.order[batch]
@@ -103,6 +139,8 @@ def fit(
     update_weights: optimizers.UpdateRule = optimizers.update_weights,
     shuffle_seed: int | None = None,
     on_step: Callable[[int, int, float], None] | None = None,
+    on_epoch: Callable[[int], None] | None = None,
+    progress: Progress | None = None,
 ) -> None:
     """Train a model, printing the epoch and the loss of every hundredth batch.
 
@@ -119,65 +157,104 @@ def fit(
             each epoch. By default every epoch takes them in the order of the data set.
         on_step: Called after each step with the epoch and the batch, both counted from 0,
             and the average loss of that batch in nats per sample.
+        on_epoch: Called after each epoch with its number.
+        progress: Where to begin, with the weights of that moment; kept up to date. By default
+            the beginning.
 
     Raises:
         ValueError: If `check_data` refuses an argument.
-        DivergenceError: If the loss of a batch is not finite; or if a whole epoch changed no
-            weight, at an average loss above that of a guess, the logarithm of the number of
-            classes. The loss clips probabilities, and where all are clipped no gradient flows.
+        DivergenceError: If the loss of a batch or a weight after an epoch is not finite; or if
+            a whole epoch changed no weight, at an average loss above that of a guess, the
+            logarithm of the number of classes. The loss clips probabilities, and where all are
+            clipped no gradient flows.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.3.
     """
-    images, labels = torch.as_tensor(images), torch.as_tensor(labels)
+    images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
     guess = math.log(model.weights[-1].shape[0])
-    rng = None if shuffle_seed is None else np.random.default_rng(shuffle_seed)
+    at = progress or Progress()
+    rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
     for epoch_counter in range(epochs):
-        print(f"Epoch {epoch_counter}")
         order = None if rng is None else rng.permutation(len(images))
+        if epoch_counter < at.epoch:
+            continue
+        print(f"Epoch {epoch_counter}")
         batch_generator = BatchGenerator(images, labels, batch_size, order)
-        initial_sha256, total_loss = weights_sha256(model), 0.0
-        for batch_counter in range(batch_generator.num_batches):
+        batch_generator.index = at.batch * batch_size
+        if at.batch == 0:
+            at.initial_sha256 = weights_sha256(model)
+        for batch_counter in range(at.batch, batch_generator.num_batches):
             images_batch, labels_batch = batch_generator.next()
             loss = one_training_step(model, images_batch, labels_batch, update_weights)
             check_finite(loss, epoch_counter, batch_counter)
-            total_loss += float(loss)
+            at.total_loss += float(loss)
+            at.batch += 1
             if batch_counter % 100 == 0:
                 print(f"loss at batch {batch_counter}: {loss:.2f}")
             if on_step is not None:
                 on_step(epoch_counter, batch_counter, float(loss))
-        average_loss = total_loss / batch_generator.num_batches
-        if average_loss > guess and weights_sha256(model) == initial_sha256:
+        average_loss = at.total_loss / batch_generator.num_batches
+        if average_loss > guess and weights_sha256(model) == at.initial_sha256:
             raise DivergenceError(
                 f"epoch {epoch_counter} changed no weight, at an average loss of "
                 f"{average_loss:.2f}, where a guess has {guess:.2f}"
             )
+        check_weights(model, epoch_counter)
+        at.end_epoch()
+        if on_epoch is not None:
+            on_epoch(epoch_counter)
+
+
+def as_tensors(images: Any, labels: Any) -> tuple[Tensor, Tensor]:
+    """Return images and labels as the framework takes them, whatever holds their numbers.
+
+    Raises:
+        ValueError: If they are no real numbers, or rows of different lengths.
+    """
+    if not isinstance(images, Tensor):
+        images = torch.as_tensor(as_array("images", images))
+    if not isinstance(labels, Tensor):
+        labels = torch.as_tensor(as_array("labels", labels))
+    # Torch cannot order uint16, uint32 and uint64.
+    whole = not (labels.is_floating_point() or labels.is_complex() or labels.dtype == torch.bool)
+    return images, labels.long() if whole else labels
 
 
 def check_data(model: Any, images: Any, labels: Any, epochs: int = 1, batch_size: int = 1) -> None:
     """Refuse what no model can be trained or evaluated on, before anything is printed.
 
     Raises:
-        ValueError: If there are no images, or not as many labels as images; if the images are
-            not of the shape or the dtype that the first kernel asks for; or if the labels are
-            not class indices from 0 to classes - 1, one integer for each image; or if the number
-            of epochs or the batch size is below 1.
+        ValueError: If there are no images, or not as many labels as images; if `check_images`
+            refuses the images; if the labels are not class indices from 0 to classes - 1, one
+            integer for each image; or if the number of epochs or the batch size is no whole
+            number above 0.
     """
     BatchGenerator(images, labels, batch_size)
-    if epochs < 1:
-        raise ValueError(f"epochs is {epochs}: expected at least 1")
-    kernel = model.layers[0].weights[0]
-    wanted = f"{kernel.dtype} of shape ({len(images)}, {kernel.shape[0]})"
-    found = f"{images.dtype} of shape {tuple(images.shape)}"
-    if found != wanted:
-        raise ValueError(f"the images are {found}: expected {wanted}")
-    if labels.ndim != 1 or torch.is_floating_point(labels):
+    check_integer("epochs", epochs, 1)
+    check_images(model, images)
+    if labels.ndim != 1 or labels.dtype != torch.int64:
         found = f"{labels.dtype} of shape {tuple(labels.shape)}"
         raise ValueError(f"the labels are {found}: expected one integer for each image")
     classes = model.layers[-1].weights[-1].shape[0]
     for label in (int(labels.min()), int(labels.max())):
         if not 0 <= label < classes:
             raise ValueError(f"a label is {label}: expected classes from 0 to {classes - 1}")
+
+
+def check_images(model: Any, images: Any) -> None:
+    """Refuse images that are not as the first kernel asks for, or not finite.
+
+    Raises:
+        ValueError: With what was found, and what was expected.
+    """
+    kernel = model.layers[0].weights[0]
+    wanted = f"{kernel.dtype} of shape ({len(images)}, {kernel.shape[0]})"
+    found = f"{images.dtype} of shape {tuple(images.shape)}"
+    if found != wanted:
+        raise ValueError(f"the images are {found}: expected {wanted}")
+    if len(images) and not all(math.isfinite(pixel) for pixel in (images.min(), images.max())):
+        raise ValueError("a pixel of the images is not finite: expected numbers from 0 to 1")
 
 
 def check_finite(loss: Any, epoch: int, batch: int) -> None:
@@ -188,3 +265,14 @@ def check_finite(loss: Any, epoch: int, batch: int) -> None:
     """
     if not math.isfinite(loss):
         raise DivergenceError(f"the loss is {float(loss)} at epoch {epoch}, batch {batch}")
+
+
+def check_weights(model: Any, epoch: int) -> None:
+    """Refuse weights that are not all finite numbers, since the last update is kept.
+
+    Raises:
+        DivergenceError: With the weight and the epoch.
+    """
+    for name, weight in named_weights(model).items():
+        if not torch.isfinite(weight).all():
+            raise DivergenceError(f"{name} holds a number that is not finite, in epoch {epoch}")

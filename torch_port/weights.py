@@ -2,21 +2,24 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import safetensors.torch
 import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
+from .arguments import shown
+from .files import check_input, read_json, write_whole
 from .layers import NaiveSequential
 
 DTYPES = {"F32": "float32", "F64": "float64"}
 """The names of the dtypes of weights, by their names in a safetensors file."""
 
 
-def named_weights(model: NaiveSequential) -> dict[str, Tensor]:
+def named_weights(model: Any) -> dict[str, Tensor]:
     """Return the weights under the names that a file gives them, such as `layers.0.W`."""
     return {
         f"layers.{index}.{name}": weight
@@ -25,9 +28,15 @@ def named_weights(model: NaiveSequential) -> dict[str, Tensor]:
     }
 
 
-def weights_sha256(model: NaiveSequential) -> str:
+def serialized(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
+    """Return the content of a safetensors file."""
+    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    return safetensors.torch.save(whole, metadata)
+
+
+def weights_sha256(model: Any) -> str:
     """Return the SHA-256 of the file that `save_weights` would write, in hexadecimal."""
-    return hashlib.sha256(_serialize(model)).hexdigest()
+    return hashlib.sha256(serialized(named_weights(model))).hexdigest()
 
 
 def save_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
@@ -41,7 +50,7 @@ def save_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
     Raises:
         OSError: If the file cannot be written.
     """
-    write_whole(path, _serialize(model))
+    write_whole(path, serialized(named_weights(model)))
 
 
 def load_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
@@ -53,105 +62,72 @@ def load_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
 
     Raises:
         FileNotFoundError: If there is no such file.
+        OSError: If it is no file, or cannot be read.
         ValueError: If it is not a safetensors file, its tensors are not those of the model by
             name, shape and dtype, or a number in them is not finite.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no {path}: `train --save-weights` writes such a file")
+    weights = named_weights(model)
+    path = check_input(path, "a safetensors file, as `train --save-weights` writes it")
+    assign(weights, read_tensors(path, weights))
+
+
+def assign(tensors: Mapping[str, Tensor], values: Mapping[str, Tensor]) -> None:
+    """Replace the numbers of some tensors by those of others of the same names."""
+    for name, tensor in tensors.items():
+        tensor.data.copy_(values[name])
+
+
+def read_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file, if they are like others.
+
+    Args:
+        path: Of the file.
+        tensors: Those that the file's must be like, in name, dtype and shape.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not a safetensors file, holds other tensors, or a number that is not
+            finite.
+    """
+    expected = {name: describe(tensor) for name, tensor in tensors.items()}
+    described = {
+        name: f"{DTYPES.get(entry['dtype'], entry['dtype'])} of shape {tuple(entry['shape'])}"
+        for name, entry in read_header(path).items()
+        if name != "__metadata__"
+    }
+    if missing := sorted(expected.keys() - described.keys()):
+        held = ", ".join(described) or "nothing"
+        raise ValueError(f"{path} lacks {', '.join(missing)}: it holds {shown(held)}")
+    if extra := sorted(described.keys() - expected.keys()):
+        raise ValueError(
+            f"{path} also holds {shown(', '.join(extra))}: expected {', '.join(expected)}"
+        )
+    for name, wanted in expected.items():
+        if described[name] != wanted:
+            raise ValueError(f"{path} holds {name} as {described[name]}: expected {wanted}")
+    loaded = safetensors.torch.load_file(path)
+    for name, tensor in loaded.items():
+        if not torch.isfinite(tensor).all():
+            raise ValueError(f"{path} holds a number in {name} that is not finite")
+    return loaded
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """Return what a safetensors file says of its tensors, and its metadata.
+
+    Raises:
+        OSError: If the file cannot be read.
+        ValueError: If it is not a whole safetensors file, or has a name twice.
+    """
     try:
-        # The header first, since a file may hold dtypes that the framework lacks.
-        with safetensors.safe_open(path, framework="numpy") as file:
-            slices = {name: file.get_slice(name) for name in file.keys()}  # noqa: SIM118
-            described = {
-                name: f"{DTYPES.get(part.get_dtype(), part.get_dtype())} of shape "
-                f"{tuple(part.get_shape())}"
-                for name, part in slices.items()
-            }
+        # It compares the header with the length of the file, but takes a name twice.
+        with safetensors.safe_open(path, framework="numpy"), path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            return read_json(file.read(length), f"the header of {path}")
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
 
-    expected = named_weights(model)
-    if missing := sorted(expected.keys() - described.keys()):
-        held = ", ".join(described) or "nothing"
-        raise ValueError(f"{path} lacks {', '.join(missing)}: it holds {held}")
-    if extra := sorted(described.keys() - expected.keys()):
-        raise ValueError(f"{path} also holds {', '.join(extra)}: expected {', '.join(expected)}")
-    for name, weight in expected.items():
-        if described[name] != (wanted := _describe(weight)):
-            raise ValueError(f"{path} holds {name} as {described[name]}: expected {wanted}")
 
-    loaded = safetensors.torch.load_file(path)
-    for name, weight in loaded.items():
-        if not torch.isfinite(weight).all():
-            raise ValueError(f"{path} holds a number in {name} that is not finite")
-    for name, weight in expected.items():
-        weight.data.copy_(loaded[name])
-
-
-def check_writable(path: str | os.PathLike) -> None:
-    """Refuse a path that no file can be written to, before work is spent on its content.
-
-    Raises:
-        OSError: If it is a folder or a device, or no file can be made beside it.
-    """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path} cannot be written: it is a folder, expected a file")
-    if path.exists() and not path.is_file():
-        raise OSError(f"{path} cannot be written: it is a device, expected a file")
-    try:
-        _partial(path).touch()
-        _partial(path).unlink()
-    except OSError as error:
-        raise OSError(f"{path} cannot be written: {path.parent}: {error.strerror}") from error
-
-
-def check_outputs(outputs: Sequence[Path | None], inputs: Sequence[Path | None]) -> None:
-    """Refuse paths to write to, before work is spent on their content.
-
-    Args:
-        outputs: Written later; None where nothing is to be written.
-        inputs: Read before; None where nothing is.
-
-    Raises:
-        OSError: If a file cannot be written.
-        ValueError: If a file would be written over another one of these.
-    """
-    taken = {path.resolve() for path in inputs if path is not None}
-    for path in outputs:
-        if path is not None:
-            check_writable(path)
-            if path.resolve() in taken:
-                raise ValueError(f"{path} is named twice: expected a file of its own")
-            taken.add(path.resolve())
-
-
-def write_whole(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file, which appears whole or not at all.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
-    check_writable(path)
-    path = Path(path)
-    partial = _partial(path)
-    try:
-        partial.write_bytes(content)
-        partial.replace(path)
-    finally:
-        partial.unlink(missing_ok=True)
-
-
-def _partial(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}")
-
-
-def _serialize(model: NaiveSequential) -> bytes:
-    return safetensors.torch.save(
-        {name: weight.detach().contiguous() for name, weight in named_weights(model).items()}
-    )
-
-
-def _describe(tensor: Tensor) -> str:
+def describe(tensor: Tensor) -> str:
+    """Return the dtype and the shape of a tensor in words."""
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

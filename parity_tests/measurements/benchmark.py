@@ -107,10 +107,10 @@ def bench(
     """
     if rounds < 2:
         raise ValueError(f"--rounds is {rounds}: expected at least 2")
-    from torch_port import mnist, weights
+    from torch_port import files, mnist
 
     mnist.verify(data / "MNIST" / "raw")
-    weights.check_outputs([output, plot], [])
+    files.check_outputs([output, plot])
     python = peers.absolute() / "bin" / "python"
     of_jax = jax_versions(python)
     pythons = {
@@ -133,8 +133,8 @@ def bench(
         print("{images:,} images: {seconds:.2f} s an epoch, {megabytes:.0f} MB".format(**row))
     print(ratios(results))
     print(f"absent: {', '.join(results['absent']) or 'none'}; {results['machine']}")
-    weights.write_whole(output, (json.dumps(results, indent=1) + "\n").encode())
-    weights.write_whole(plot, drawn(results["growth"]))
+    files.write_or_rescue(output, (json.dumps(results, indent=1) + "\n").encode(), "the times")
+    files.write_whole(plot, drawn(results["growth"]))
 
 
 def machine() -> dict[str, Any]:

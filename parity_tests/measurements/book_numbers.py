@@ -56,14 +56,15 @@ def book_numbers(
         data: Folder that holds MNIST in MNIST/raw.
         output: Write the table to this JSON file.
     """
-    from torch_port import framework, mnist, weights
+    from torch_port import command_line, files, framework, mnist
 
     if seeds < 2:
         raise ValueError(f"--seeds is {seeds}: expected at least 2, for a standard deviation")
     mnist.verify(data / "MNIST" / "raw")
-    weights.check_writable(output)
+    files.check_outputs([output])
 
-    with ProcessPoolExecutor(os.cpu_count()) as pool:
+    pool = ProcessPoolExecutor(os.cpu_count(), initializer=command_line.end_with_parent)
+    with pool:
         runs = list(pool.map(partial(run, data=data), range(seeds)))
     losses = np.array([losses for losses, _ in runs]).reshape(seeds, 10, -1)
     table = {
@@ -73,4 +74,4 @@ def book_numbers(
         "losses": summarize(losses),
         "accuracy": summarize(np.array([accuracy for _, accuracy in runs])),
     }
-    weights.write_whole(output, (json.dumps(table, indent=1) + "\n").encode())
+    files.write_or_rescue(output, (json.dumps(table, indent=1) + "\n").encode(), "the numbers")

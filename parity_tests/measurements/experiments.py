@@ -25,9 +25,9 @@ def learning_rates(data: Path = Path("data"), plot: Path = Path("learning_rates.
     """
     import matplotlib.pyplot as plt
 
-    from torch_port import weights
+    from torch_port import files
 
-    weights.check_writable(plot)
+    files.check_outputs([plot])
     plt.rcParams["svg.hashsalt"] = "naive-parity"  # the same file for the same numbers
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     print("learning rate  package       first loss  epoch 0  epoch 1  accuracy")
@@ -45,7 +45,7 @@ def learning_rates(data: Path = Path("data"), plot: Path = Path("learning_rates.
     axes.legend(title="learning rate")
     content = io.BytesIO()
     figure.savefig(content, format="svg", metadata={"Date": None})
-    weights.write_whole(plot, content.getvalue())
+    files.write_or_rescue(plot, content.getvalue(), "the losses")
 
 
 def _train(package: Any, rate: float, data: Path) -> tuple[np.ndarray, str]:

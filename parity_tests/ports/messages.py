@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
 
 
 class PortError(RuntimeError):
@@ -43,7 +44,17 @@ def encode(call: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> bytes:
 
 
 def decode(message: bytes) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """Return the call and the arrays of a message."""
-    length = int.from_bytes(message[:8], "little")
-    header = json.loads(message[8 : 8 + length])
-    return json.loads(header["__metadata__"]["call"]), safetensors.numpy.load(message)
+    """Return the call and the arrays of a message.
+
+    Raises:
+        PortError: If it is none, as where the port's own code has written to the connection.
+    """
+    try:
+        arrays = safetensors.numpy.load(message)
+        length = int.from_bytes(message[:8], "little")
+        call = json.loads(json.loads(message[8 : 8 + length])["__metadata__"]["call"])
+    except (SafetensorError, RecursionError, LookupError, TypeError, ValueError) as error:
+        raise PortError("what it sent is no message") from error
+    if not isinstance(call, dict):
+        raise PortError("what it sent is no message")
+    return call, arrays

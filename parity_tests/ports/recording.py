@@ -7,11 +7,13 @@ were made.
 
 import hashlib
 import json
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import safetensors.numpy
+from safetensors import SafetensorError
 from tyro.conf import Positional
 
 from parity_tests.ladder.adapters import Reference
@@ -19,8 +21,11 @@ from parity_tests.ladder.compare import Judge
 from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import rungs
 from parity_tests.ladder.training import whole_training
+from tf_reference.arguments import check_choice, check_integer, shown
+from tf_reference.files import check_fields, check_input, read_json
 
 FORMAT = 3
+LARGEST_LAYER = 100_000
 FILES = ("answers.safetensors", "recording.json")
 RECORDED = ("layer outputs", "gradients", "trajectory")
 """The rungs of a recording. The others ask the reference nothing that NumPy does not know."""
@@ -39,37 +44,60 @@ class Recording:
 
     Raises:
         FileNotFoundError: If there is no recording in the folder.
+        OSError: If what is there is no file, or cannot be read.
         ValueError: If it is of another format, truncated or altered.
     """
 
     def __init__(self, folder: Path) -> None:
-        answers, index = (folder / name for name in FILES)
-        for path in (answers, index):
-            if not path.is_file():
-                raise FileNotFoundError(f"{path} is missing: `make record` writes a recording")
+        answers, index = (
+            check_input(folder / name, "a file of a recording, as `make record` makes it")
+            for name in FILES
+        )
+        what = f"the index {index} of the recording"
+        recording = read_json(index.read_bytes(), what)
+        _check_index(recording, what)
+        self.dtype: Literal["float32", "float64"] = recording["dtype"]
+        self.epochs: int = recording["epochs"]
+        self.sizes: tuple[int, ...] = tuple(recording["sizes"])
         content = answers.read_bytes()
         found = hashlib.sha256(content).hexdigest()
+        if found != (expected := recording["sha256"]):
+            raise ValueError(
+                f"{answers} is truncated or altered ({len(content):,} bytes, SHA-256 {found}, "
+                f"expected {shown(expected)}): record it again"
+            )
         try:
-            recording = json.loads(index.read_text())
-            if (version := recording["format"]) != FORMAT:
-                raise ValueError(
-                    f"{index} is of format {version}: expected {FORMAT}; record it again"
-                )
-            self.dtype: Literal["float32", "float64"] = recording["dtype"]
-            self.epochs: int = recording["epochs"]
-            self.sizes: tuple[int, ...] = tuple(recording["sizes"])
-            if found != (expected := recording["sha256"]):
-                raise ValueError(
-                    f"{answers} is truncated or altered ({len(content):,} bytes, SHA-256 {found}, "
-                    f"expected {expected}): record it again"
-                )
             arrays = safetensors.numpy.load(content)
-            self._answers = {
-                key: _unflattened(key, {name: arrays[f"{key}/{name}"] for name in names})
-                for key, names in recording["answers"].items()
-            }
-        except (json.JSONDecodeError, UnicodeDecodeError, LookupError, TypeError) as error:
-            raise ValueError(f"{index} is not the index of a recording") from error
+        except (SafetensorError, KeyError) as error:
+            raise ValueError(f"{answers} is not a whole safetensors file: {error}") from error
+        self._answers = {
+            key: self._answer(key, names, arrays, answers)
+            for key, names in recording["answers"].items()
+        }
+
+    def _answer(self, key: str, names: list[str], arrays: dict[str, np.ndarray], path: Path) -> Any:
+        """Return the answer to a question, if it is one of this network.
+
+        Raises:
+            ValueError: If an array is missing, or not of the dtype and the shape that it must be.
+        """
+        method = key.split()[0] if key.split() else ""
+        layers = range(len(self.sizes) - 1)
+        shapes: dict[str, tuple[int, ...]] = {f"layers.{i}.b": (self.sizes[i + 1],) for i in layers}
+        shapes |= {f"layers.{i}.W": self.sizes[i : i + 2] for i in layers}
+        shapes["loss"] = ()
+        of_step = set(shapes) if method in ("gradients", "step") else set(shapes) - {"loss"}
+        if method in ("gradients", "step", "weights") and set(names) != of_step:
+            raise ValueError(f"{path} answers {shown(key)} by {names}: expected {sorted(of_step)}")
+        for name in names:
+            array = arrays.get(f"{key}/{name}")
+            if array is None:
+                raise ValueError(f"{path} lacks {shown(f'{key}/{name}')}: record it again")
+            right = array.dtype == ("int64" if method == "predict" else self.dtype)
+            if not right or array.shape != shapes.get(name, array.shape):
+                found = f"{array.dtype} of shape {array.shape}"
+                raise ValueError(f"{path} holds {shown(f'{key}/{name}')} as {found}: altered")
+        return _unflattened(key, {name: arrays[f"{key}/{name}"] for name in names})
 
     def reference(self) -> Any:
         """Return the reference, without memory of earlier calls."""
@@ -78,6 +106,23 @@ class Recording:
             raise ValueError("the recording was made by another ladder: record it again")
 
         return Remembered("reference", self.dtype, make, self._answers, self.sizes)
+
+
+def _check_index(recording: Any, what: str) -> None:
+    """Refuse an index whose fields are not as `record` writes them, by the name of the field."""
+    check_fields(recording, {"format": int}, what)
+    if (version := recording["format"]) != FORMAT:
+        raise ValueError(f"{what} is of format {shown(version)}: expected {FORMAT}; record anew")
+    check_fields(recording, {"epochs": int, "sizes": list, "sha256": str, "answers": dict}, what)
+    check_choice(f"'dtype' in {what}", recording.get("dtype"))
+    check_integer(f"'epochs' in {what}", recording["epochs"], 0, 1_000_000)
+    for size in recording["sizes"]:
+        check_integer(f"'sizes' in {what}", size, 1, LARGEST_LAYER)
+    if recording["sizes"][:1] != [784] or recording["sizes"][-1:] != [10]:
+        raise ValueError(f"'sizes' in {what} is {recording['sizes']}: expected 784, ..., 10")
+    for key, names in recording["answers"].items():
+        if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+            raise ValueError(f"'answers' in {what} holds {shown(key)} as {shown(names)}")
 
 
 def _flattened(answer: Any) -> dict[str, np.ndarray]:
@@ -108,21 +153,35 @@ def record(
 
     Args:
         folder: The recording is written into it: about 170 MB in float64, half in float32.
-        epochs: Of the whole training; 0 leaves it out.
+        epochs: Of the whole training; 0 leaves it out, which is the smallest part.
         dtype: Of the weights and the images.
         hidden: Sizes of the hidden layers.
         data: Folder that holds MNIST in MNIST/raw.
     """
-    if epochs < 0:
-        raise ValueError(f"--epochs is {epochs}: expected at least 0")
-    if not all(size > 1 for size in hidden):
-        raise ValueError(f"--hidden is {hidden}: expected sizes of layers, above 1")
+    check_integer("--epochs", epochs, 0, 1_000_000)
+    for size in hidden:
+        check_integer("--hidden", size, 2, LARGEST_LAYER)
     sizes = 784, *hidden, 10
-    from tf_reference import framework, weights
+    from tf_reference import files, mnist
 
+    mnist.verify(mnist.raw_folder(data))
+    files.check_folder(folder, "the folder that the recording is written into")
+    made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
-    for name in FILES:
-        weights.check_writable(folder / name)
+    try:
+        files.check_outputs([folder / name for name in FILES])
+        _write(folder, epochs, dtype, sizes, data)
+    except BaseException:
+        if made:
+            with suppress(OSError):  # what is in it stays
+                folder.rmdir()
+        raise
+
+
+def _write(folder: Path, epochs: int, dtype: str, sizes: tuple[int, ...], data: Path) -> None:
+    """Ask the reference all that a check asks of it, and write what it answers."""
+    from tf_reference import files, framework
+
     framework.use_device("cpu")
     answers = _asked(dtype, sizes, epochs, data)
     found = {key: _flattened(answer) for key, answer in answers.items()}
@@ -143,7 +202,7 @@ def record(
     }
     contents = content, (json.dumps(index) + "\n").encode()
     for name, content in zip(FILES, contents, strict=True):
-        weights.write_whole(folder / name, content)
+        files.write_whole(folder / name, content)
     print(f"{folder}: {sum(map(len, contents)) / 1e6:.0f} MB")
 
 

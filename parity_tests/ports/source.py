@@ -34,6 +34,9 @@ LOOPS = (
 )
 """Names of a function that trains on many batches."""
 
+LARGEST = 10_000_000
+"""Bytes of a file that is read at all."""
+
 CALLS = {"backward", "grad", "value_and_grad", "grad_and_value", "step"}
 """What code calls that takes gradients or has an optimizer make a step."""
 
@@ -46,13 +49,19 @@ def parse(path: Path) -> ast.Module:
     Raises:
         UnusablePort: If it is not Python.
     """
+    kind = "a notebook" if path.suffix == ".ipynb" else "Python"
+    if (size := path.stat().st_size) > LARGEST:
+        raise UnusablePort(f"{path} has {size:,} bytes: expected a file of up to {LARGEST:,}")
     try:
         lines = _notebook(path) if path.suffix == ".ipynb" else _lines(path)
         tree = ast.parse("".join(lines), str(path))
+        ast.unparse(tree)  # as parts of it will be
+    except (RecursionError, MemoryError) as error:
+        raise UnusablePort(f"{path} is not {kind}: it is nested too deeply") from error
     except (UnicodeDecodeError, SyntaxError) as error:
         raise UnusablePort(f"{path} is not Python: {_reason(error)}") from error
     except (ValueError, TypeError, LookupError) as error:
-        raise UnusablePort(f"{path} is not a notebook: {error}") from error
+        raise UnusablePort(f"{path} is not {kind}: {' '.join(str(error).split())}") from error
     tree.body = [node for node in tree.body if "get_ipython()" not in _called(node)]
     return tree
 

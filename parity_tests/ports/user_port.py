@@ -25,6 +25,9 @@ from parity_tests.ports.messages import (
 )
 from parity_tests.ports.worker import serve
 
+LARGEST_MESSAGE = 4_000_000_000
+"""Bytes of an answer that is read at all: MNIST in float64 has a tenth of it."""
+
 WHERE = {"run": "when it was run", "outputs": "in its model", "step": "in its training step"}
 WHERE |= {
     "loop": "in its loop",
@@ -82,9 +85,11 @@ class Process:
         theirs.close()
         try:
             self.held, _ = self.ask("run")
-        except PortError as error:
+        except BaseException as error:  # a signal, too, that comes while the file is run
             self.close()
-            raise UnusablePort(str(error)) from error
+            if isinstance(error, PortError):
+                raise UnusablePort(str(error)) from error
+            raise
 
     def close(self) -> None:
         """End the process, and those that it started."""
@@ -114,13 +119,18 @@ class Process:
                     f"{self.path} took more than {limit:g} s {where}: does it loop for ever, or "
                     "train for long? --limit allows more"
                 )
-            answer, found = decode(self._connection.recv_bytes())
+            message = self._connection.recv_bytes(LARGEST_MESSAGE)
         except (EOFError, OSError) as error:
             self._process.join(5)
             status = self._process.exitcode
             raise ProcessEnded(
                 f"{self.path} ended its process {where}, with exit status {status}"
             ) from error
+        try:
+            answer, found = decode(message)
+        except PortError as error:
+            self.close()
+            raise ProcessEnded(f"{self.path} was ended {where}: {error}") from error
         if "unseen" in answer:
             raise NotObservable(answer["unseen"])
         if "unusable" in answer:

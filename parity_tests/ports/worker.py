@@ -5,9 +5,12 @@ the weights mean, whoever asks knows.
 """
 
 import inspect
+import multiprocessing
 import os
 import random
+import signal
 import sys
+import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -34,8 +37,17 @@ def serve(
 ) -> None:  # pragma: no cover (in the other process)
     """Answer calls about the port in a file until the other end is closed."""
     os.setsid()  # a group of its own, so that what it starts ends with it
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     os.environ.pop("PYTHONSAFEPATH", None)  # a setting of the server that forked it
     answer_calls(connection, path, Worker(Path(path), device, **options).answer)
+
+
+def _end_with_parent() -> None:  # pragma: no cover (in the other process)
+    """End this group of processes when the one that asks is gone, whatever ended that."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os.killpg(0, signal.SIGKILL)
 
 
 class Worker:

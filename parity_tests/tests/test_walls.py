@@ -75,3 +75,29 @@ def test_another_keras_backend_in_keras_json_is_refused_in_one_sentence(monkeypa
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     result = run("import tf_reference.losses")
     assert "but keras.json asks for 'torch'" in result.stderr.splitlines()[-1]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "content", ['{"floatx": "banana"}', "[1]", "[" * 100_000, '{"epsilon": "x"}', '{"backend": 5}']
+)
+def test_a_keras_json_that_keras_cannot_read_is_named(monkeypatch, tmp_path, content):
+    (tmp_path / "keras.json").write_text(content)
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    result = run("import tf_reference.losses")
+    last_line = result.stderr.splitlines()[-1]
+    assert last_line.startswith("ImportError: Keras cannot be loaded (")
+    assert last_line.endswith(f"mend or remove keras.json in {tmp_path}")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(
+    "name", ["TF_USE_LEGACY_KERAS", "KERAS_MAX_EPOCHS", "KERAS_MAX_STEPS_PER_EPOCH"]
+)
+def test_a_variable_that_makes_another_keras_or_less_training_is_named(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    result = run("import tf_reference.losses")
+    last_line = result.stderr.splitlines()[-1]
+    assert last_line == (
+        f"ImportError: tf_reference needs Keras 3 in full, but {name} is '1': unset it"
+    )

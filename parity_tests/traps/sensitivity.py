@@ -125,14 +125,15 @@ def traps(
     """
     if not 1 <= seeds <= CLEAN_SEEDS:
         raise ValueError(f"--seeds is {seeds}: expected a number from 1 to {CLEAN_SEEDS}")
-    from torch_port import mnist, weights
+    from torch_port import command_line, files, mnist
 
     mnist.verify(data / "MNIST" / "raw")
-    weights.check_outputs([output, output.with_suffix(".txt")], [])
+    files.check_outputs([output, output.with_suffix(".txt")])
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
     context = multiprocessing.get_context("spawn")
     names = ["", *(trap.name for trap in CATALOGUE)]
-    with ProcessPoolExecutor(os.cpu_count(), context) as pool:
+    start = command_line.end_with_parent
+    with ProcessPoolExecutor(os.cpu_count(), context, start) as pool:
         rows = []
         for row in pool.map(partial(measure, data=data, seeds=seeds), names):
             print(
@@ -145,8 +146,8 @@ def traps(
         "clean": clean,
         "traps": [judged(row, clean) for row in rows],
     }
-    weights.write_whole(output, (json.dumps(matrix, indent=1) + "\n").encode())
-    weights.write_whole(output.with_suffix(".txt"), (table(matrix) + "\n").encode())
+    files.write_or_rescue(output, (json.dumps(matrix, indent=1) + "\n").encode(), "the rows")
+    files.write_whole(output.with_suffix(".txt"), (table(matrix) + "\n").encode())
     print(table(matrix))
     missed = [row["name"] for row in matrix["traps"] if not row["caught"]]
     if clean["rung"] or missed:

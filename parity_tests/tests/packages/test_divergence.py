@@ -1,5 +1,6 @@
 """A run that diverges ends with an error, whether its loss is not finite or its weights stick."""
 
+import itertools
 import json
 import re
 
@@ -11,14 +12,33 @@ def still(gradients, weights):
     """Change no weight."""
 
 
+def poisoned(package, call):
+    """Return an update rule that makes every weight NaN at one of its calls."""
+    calls = itertools.count(1)
+
+    def update(gradients, weights):
+        factor = np.nan if next(calls) == call else 1.0
+        package.update_weights([g * factor for g in gradients], weights)
+
+    return update
+
+
 def test_the_first_loss_that_is_not_finite_ends_training(package, tiny):
-    model, images, labels = tiny
-    images = images.copy()
-    images[25] = np.inf
     seen = []
     with pytest.raises(package.DivergenceError, match="the loss is nan at epoch 0, batch 2"):
-        package.fit(model, images, labels, 2, batch_size=10, on_step=lambda *s: seen.append(s))
+        package.fit(
+            *tiny,
+            epochs=2,
+            batch_size=10,
+            update_weights=poisoned(package, call=2),
+            on_step=lambda *step: seen.append(step),
+        )
     assert [step[:2] for step in seen] == [(0, 0), (0, 1)]
+
+
+def test_the_last_update_of_an_epoch_is_checked_as_well(package, tiny):
+    with pytest.raises(package.DivergenceError, match=r"layers\.0\.W holds a number .* in epoch 1"):
+        package.fit(*tiny, epochs=2, batch_size=10, update_weights=poisoned(package, call=6))
 
 
 def test_an_epoch_that_changes_no_weight_ends_training_if_it_is_worse_than_a_guess(package, tiny):
@@ -55,6 +75,20 @@ def test_the_command_line_names_the_rate_exits_with_1_and_keeps_the_log(
     expected = [(0, 0)] if rate == "1e39" else [(e, b) for e in range(2) for b in range(10)]
     assert [(step["epoch"], step["batch"]) for step in steps] == expected
     assert np.isfinite([step["loss"] for step in steps]).all()
+
+
+@pytest.mark.parametrize(
+    ("rate", "options"), [("1e308", []), ("1e39", ["--example", "first"])], ids=["scratch", "first"]
+)
+def test_an_only_step_at_too_large_a_rate_saves_no_weights(
+    command, package, tmp_path, rate, options
+):
+    saved = tmp_path / "w.safetensors"
+    options += ["--epochs", 1, "--batch-size", 60000, "--save-weights", saved]
+    status, out, err = command("train", "--learning-rate", rate, *options)
+    assert (status, "accuracy" in out) == (1, False)
+    assert f"{package.__name__}: layers.0.W holds a number that is not finite, in epoch 0" in err
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_the_first_example_ends_with_the_same_error(command, package):

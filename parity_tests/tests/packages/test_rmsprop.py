@@ -130,10 +130,10 @@ def test_a_weight_without_a_gradient_stays_as_it_is():
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"lr": -1e-3}, ValueError, "lr is -0.001: expected 0 or above"),
+        ({"lr": -1e-3}, ValueError, "lr is -0.001: expected a finite number, 0 or above"),
         ({"lr": float("nan")}, ValueError, "lr is nan"),
         ({"rho": 1.1}, ValueError, "rho is 1.1: expected a number from 0 to 1"),
-        ({"eps": -1.0}, ValueError, "eps is -1.0: expected 0 or above"),
+        ({"eps": -1.0}, ValueError, "eps is -1.0: expected a finite number, 0 or above"),
         ({"alpha": 0.99}, TypeError, "unexpected keyword argument 'alpha'"),
     ],
 )

@@ -78,8 +78,11 @@ def test_losses_reach_the_callback_as_floats_that_fall(package, tiny):
         (lambda x, y: (x.reshape(30, 2, 3), y, {}), r"shape \(30, 2, 3\): expected .*\(30, 6\)"),
         (lambda x, y: (x[:, :5], y, {}), r"shape \(30, 5\): expected .*\(30, 6\)"),
         (lambda x, y: (x.astype("float64"), y, {}), "float64 of shape .*: expected .*float32"),
-        (lambda x, y: (x, y, {"epochs": 0}), "epochs is 0: expected at least 1"),
-        (lambda x, y: (x, y, {"batch_size": 0}), "batch_size is 0: expected at least 1"),
+        (lambda x, y: (x, y, {"epochs": 0}), "epochs is 0: expected a whole number of at least 1"),
+        (
+            lambda x, y: (x, y, {"batch_size": 0}),
+            "batch_size is 0: expected a whole number of at least 1",
+        ),
     ],
 )
 def test_fit_refuses_bad_data_before_it_prints(package, tiny, change, message, capsys):
@@ -111,5 +114,87 @@ def test_an_optimizer_refuses_the_weights_of_another_model(package):
     sgd = package.SGD()
     first, second = (package.NaiveDense(2, 2, lambda x: x).weights for _ in range(2))
     sgd([w * 0 for w in first], first)
-    with pytest.raises(ValueError, match=r"weights|variable"):
+    with pytest.raises(ValueError, match="SGD was given other weights before: make one SGD for"):
         sgd([w * 0 for w in second], second)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda x, y: (None, y, {}), "the images are None: expected real numbers"),
+        (lambda x, y: (x, None, {}), "the labels are None: expected real numbers"),
+        (lambda x, y: ([[1.0], [1.0, 2.0]], y, {}), "the images are ragged: expected rows of one"),
+        (lambda x, y: (x.astype(complex), y, {}), "of dtype complex128: expected real numbers"),
+        (lambda x, y: (x, y.astype(object), {}), "of dtype object: expected real numbers"),
+        (lambda x, y: (x, y > 1, {}), r"bool of shape \(30,\): expected one integer for each"),
+        (lambda x, y: (x * np.nan, y, {}), "a pixel of the images is not finite"),
+        (lambda x, y: (x, y, {"epochs": 1.5}), "epochs is 1.5: expected a whole number of at"),
+        (lambda x, y: (x, y, {"epochs": "2"}), "epochs is 2: expected a whole number of at"),
+        (lambda x, y: (x, y, {"epochs": True}), "epochs is True: expected a whole number of at"),
+        (lambda x, y: (x, y, {"batch_size": np.nan}), "batch_size is nan: expected a whole number"),
+        (lambda x, y: (x, y, {"shuffle_seed": -1}), "shuffle_seed is -1: expected a whole number"),
+        (lambda x, y: (x, y, {"shuffle_seed": 1.5}), "shuffle_seed is 1.5: expected a whole numb"),
+    ],
+)
+def test_fit_names_an_argument_that_is_of_another_kind(package, tiny, change, message, capsys):
+    model, images, labels = tiny
+    images, labels, arguments = change(images, labels)
+    with pytest.raises(ValueError, match=message):
+        package.fit(model, images, labels, **{"epochs": 1, **arguments})
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize("labels_as", ["uint16", "uint64", ">i4", "int8"])
+def test_numbers_are_taken_however_they_lie_in_memory(package, tiny, labels_as):
+    model, images, labels = tiny
+    expected = package.evaluate(model, images, labels)
+    swapped, backwards = images.astype(">f4"), images[::-1].copy()[::-1]
+    for same in (swapped, backwards, np.asfortranarray(images)):
+        assert package.evaluate(model, same, labels.astype(labels_as)) == expected
+    package.fit(model, swapped, labels.astype(labels_as).tolist(), epochs=1)
+
+
+def test_images_that_are_not_finite_are_not_evaluated(package, tiny):
+    model, images, labels = tiny
+    images[3, 2] = np.inf
+    with pytest.raises(ValueError, match="a pixel of the images is not finite"):
+        package.evaluate(model, images, labels)
+    with pytest.raises(ValueError, match="a pixel of the images is not finite"):
+        package.predict(model, images)
+
+
+@pytest.mark.parametrize("rate", [0, -1e-3, np.nan, np.inf, "1e-3", None, 10**400])
+def test_a_learning_rate_that_is_no_finite_number_above_0_is_refused(package, rate):
+    for call in (
+        lambda: package.update_weights([], [], learning_rate=rate),
+        lambda: package.SGD(rate),
+        lambda: package.first_example.rmsprop(None, rate),
+    ):
+        with pytest.raises(ValueError, match=r"learning_rate is .*: expected a finite number"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda p: p.NaiveDense(0, 3, abs), "input_size is 0: expected a whole number of at least"),
+        (lambda p: p.NaiveDense(3, 2.0, abs), "output_size is 2.0: expected a whole number of at"),
+        (lambda p: p.NaiveDense(3, 2, abs, dtype="float16"), "dtype is float16: expected float32"),
+        (lambda p: p.mnist_model(seed=-1), "seed is -1: expected a whole number of at least 0"),
+        (lambda p: p.mnist_model(seed=1.5), "seed is 1.5: expected a whole number of at least 0"),
+        (lambda p: p.first_example.mnist_model(seed="1"), "seed is 1: expected a whole number"),
+        (lambda p: p.load_mnist(dtype="float16"), "dtype is float16: expected float32 or float64"),
+        (lambda p: p.BatchGenerator([1, 2], [1, 2], 1, [0]), "order has 1 positions for 2 images"),
+    ],
+)
+def test_an_argument_out_of_its_range_is_named(package, call, message):
+    with pytest.raises(ValueError, match=message):
+        call(package)
+
+
+def test_a_generator_whose_batches_are_all_drawn_says_so(package):
+    generator = package.BatchGenerator(np.arange(3), np.arange(3), batch_size=2)
+    generator.next()
+    generator.next()
+    with pytest.raises(IndexError, match="all 2 batches were drawn: make another generator"):
+        generator.next()

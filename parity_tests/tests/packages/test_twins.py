@@ -85,12 +85,20 @@ def test_twins_have_one_structure_and_differ_only_where_a_framework_is_named(mod
     assert differences((REFERENCE / module).read_text(), (PORT / module).read_text()) == []
 
 
-@pytest.mark.parametrize("module", ["__init__.py", "__init__.pyi", "__main__.py"])
+@pytest.mark.parametrize(
+    "module",
+    [
+        *("__init__.py", "__init__.pyi", "__main__.py"),
+        *("arguments.py", "command_line.py", "files.py", "run_log.py"),
+    ],
+)
 def test_modules_without_a_framework_are_identical_to_the_letter(module):
     assert (REFERENCE / module).read_text() == (PORT / module).read_text()
 
 
-@pytest.mark.parametrize("name", ["NaiveSequential.__call__", "BatchGenerator", "verify"])
+@pytest.mark.parametrize(
+    "name", ["NaiveSequential.__call__", "BatchGenerator", "verify", "Checkpoints"]
+)
 def test_definitions_without_a_framework_are_identical_to_the_letter(name):
     (module,) = [m for m in MODULES if name in definitions((REFERENCE / m).read_text())]
     reference, port = ((package / module).read_text() for package in (REFERENCE, PORT))

@@ -1,0 +1,57 @@
+"""The Makefile hands every path on as it is, whatever characters it has."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+STRANGE = 'it\'s "a" `b`; c\\d &.py'
+
+
+@pytest.fixture
+def make(tmp_path):
+    """Run make in a copy of the project whose interpreter prints its arguments, one a line."""
+    for name in ("Makefile", "pyproject.toml", ".constraints.txt"):
+        shutil.copy(ROOT / name, tmp_path)
+        os.utime(tmp_path / name, (0, 0))
+    python = tmp_path / ".venv" / "bin" / "python"
+    python.parent.mkdir(parents=True)
+    python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
+    python.chmod(0o755)
+    (tmp_path / ".venv" / ".installed").touch()
+    mnist = tmp_path / "a b" / "MNIST" / "raw"
+    mnist.mkdir(parents=True)
+    (mnist / "t10k-labels-idx1-ubyte").touch()
+
+    def make(*arguments):
+        outer = {name: value for name, value in os.environ.items() if "MAKE" not in name}
+        found = subprocess.run(
+            ["make", "--silent", *arguments],  # noqa: S607 (whichever make the user has)
+            cwd=tmp_path,
+            env=outer,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return found.stdout.splitlines()
+
+    return make
+
+
+def test_a_strange_path_of_a_port_and_of_a_recording_arrives(make):
+    found = make("check", f"PORT={STRANGE}", f"RECORDING={STRANGE}", "DATA=a b")
+    assert found == [
+        *["-m", "parity_tests", "check", STRANGE, "--recording", STRANGE],
+        *["--data", "a b"],
+    ]
+
+
+@pytest.mark.parametrize("target", ["train-torch", "train-tf", "test"])
+def test_a_folder_with_a_space_arrives_and_is_not_fetched_again(make, target):
+    found = make(target, "DATA=a b", "ARGS=--epochs 2")
+    assert "fetch-mnist" not in found
+    assert found[-2:] == ["--epochs", "2"]
+    assert "a b" in found or "--data=a b" in found

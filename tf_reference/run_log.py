@@ -1,0 +1,92 @@
+"""The log of a run: one JSON object a line, on its way to the disk as soon as it is known."""
+
+import hashlib
+import json
+import os
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from .files import open_locked
+
+
+class RunLog:
+    """The log of one run, which no other run writes meanwhile.
+
+    Args:
+        path: An existing file is written over. Without a path nothing is written.
+        state: Of the log of a run that was interrupted, as `state` returned it: what was written
+            until then is kept, and what follows is written anew.
+
+    Attributes:
+        error: Why the log could not be written to its end; None while it can.
+
+    Raises:
+        OSError: If the file cannot be written, or another run writes it.
+        ValueError: If the file does not hold what was written until then.
+    """
+
+    def __init__(self, path: Path | None, state: dict[str, Any] | None = None) -> None:
+        self.path = path
+        self.error: OSError | None = None
+        self._sha256 = hashlib.sha256()
+        self._length = 0
+        if path is None:
+            return
+        try:
+            self._file = open_locked(Path(os.path.realpath(path)))
+        except BlockingIOError:
+            raise OSError(
+                f"{path} is being written by another run: wait for its end, or name another file"
+            ) from None
+        if state is not None:
+            self._sha256.update(self._file.read(state["bytes"]))
+            self._length = state["bytes"]
+            if self._sha256.hexdigest() != state["sha256"]:
+                self._file.close()
+                raise ValueError(
+                    f"{path} does not begin with the {self._length:,} bytes that the run had "
+                    "written to its log: name that log, or begin the run anew"
+                )
+        self._file.truncate(self._length)
+
+    def record(self, **values: object) -> None:
+        """Write a line; where that fails, remember why, and write no more."""
+        if self.path is None or self.error is not None:
+            return
+        line = json.dumps(values, default=str, allow_nan=False).encode() + b"\n"
+        try:
+            self._file.write(line)
+            self._file.flush()
+        except OSError as error:
+            self.error = error
+            return
+        self._sha256.update(line)
+        self._length += len(line)
+
+    def state(self) -> dict[str, Any] | None:
+        """Return what was written, by its length and its SHA-256, once the disk has it.
+
+        Raises:
+            OSError: If that fails, or has failed before.
+        """
+        if self.path is None:
+            return None
+        self.check()
+        os.fsync(self._file.fileno())
+        return {"bytes": self._length, "sha256": self._sha256.hexdigest()}
+
+    def close(self) -> None:
+        """Let other runs write the file."""
+        if self.path is not None:
+            with suppress(OSError):  # on a full disk, once more
+                self._file.close()
+
+    def check(self) -> None:
+        """Raise what kept the log from being written.
+
+        Raises:
+            OSError: If a line could not be written.
+        """
+        if self.error is not None:
+            raise OSError(f"{self.path} cannot be written: {self.error.strerror}; it is not whole")
