@@ -5,10 +5,10 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
+from .framework import Tensor, tf  # isort: skip (Triton, then TensorFlow: see there)
 import safetensors.tensorflow
 from safetensors import SafetensorError
 
-from .framework import Tensor, tf
 from .layers import NaiveSequential
 
 DTYPES = {"F32": "float32", "F64": "float64"}

@@ -1,4 +1,4 @@
-"""The command line: `train`, `evaluate` and `gradients`, with the options of their functions."""
+"""The command line: its subcommands are the first functions here, their options the arguments."""
 
 import gc
 import json
@@ -14,6 +14,7 @@ from typing import Any, Literal, TextIO, cast
 import tyro
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
+from tyro.conf import Positional
 
 
 def train(
@@ -163,6 +164,30 @@ def gradients() -> None:
     walk_through()
 
 
+def notebook(
+    file: Positional[Path],
+    *,
+    epochs: int = 10,
+    batch_size: int = 128,
+    run: bool = True,
+    data: Path = Path("data"),
+) -> None:
+    """Write the book's section as a notebook, made of this package's source.
+
+    Args:
+        file: The notebook to write, in .ipynb; its cells seek MNIST from its folder.
+        epochs: Passes over the training images; the first example makes half as many.
+        batch_size: Images in a batch.
+        run: Run the cells, so that the notebook holds what they print.
+        data: Folder that holds MNIST in MNIST/raw.
+    """
+    from . import weights
+    from .notebook import make_notebook
+
+    weights.check_outputs([file], [])
+    weights.write_whole(file, make_notebook(file, data, epochs, batch_size, run))
+
+
 @contextmanager
 def progress_bar(steps: int) -> Iterator[Callable[[float], None]]:
     """Show loss, steps per second and time left on standard error, if it is a terminal."""
@@ -182,7 +207,7 @@ def main() -> None:
     """Run the command line; whatever the user can mend is one sentence and exit status 2."""
     try:
         tyro.extras.subcommand_cli_from_dict(
-            {"train": train, "evaluate": evaluate, "gradients": gradients},
+            {"train": train, "evaluate": evaluate, "gradients": gradients, "notebook": notebook},
             prog=f"python -m {__package__}",
         )
     except (ImportError, OSError, ValueError) as error:

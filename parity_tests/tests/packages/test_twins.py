@@ -85,7 +85,7 @@ def test_twins_have_one_structure_and_differ_only_where_a_framework_is_named(mod
     assert differences((REFERENCE / module).read_text(), (PORT / module).read_text()) == []
 
 
-@pytest.mark.parametrize("module", ["__init__.py", "__init__.pyi", "__main__.py"])
+@pytest.mark.parametrize("module", ["__init__.py", "__init__.pyi", "__main__.py", "notebook.py"])
 def test_modules_without_a_framework_are_identical_to_the_letter(module):
     assert (REFERENCE / module).read_text() == (PORT / module).read_text()
 
