@@ -30,6 +30,7 @@ def train(
     initial_weights: Path | None = None,
     save_weights: Path | None = None,
     log: Path | None = None,
+    tensorboard: Path | None = None,
     data: Path = Path("data"),
     device: Literal["cpu", "cuda"] = "cpu",
 ) -> None:
@@ -53,6 +54,7 @@ def train(
         log: Write the run to this file, one JSON object a line: versions, options and the
             SHA-256 of the initial weights, then the loss of every step (in the first example
             its average over the epoch so far), then the accuracy.
+        tensorboard: Write the same losses and the accuracy into this folder, for TensorBoard.
         data: Folder that holds MNIST in MNIST/raw.
         device: Where to compute.
     """
@@ -69,6 +71,7 @@ def train(
         raise ValueError(f"--update-rule is {update_rule}: the first example takes RMSprop")
 
     from . import evaluation, first_example, framework, layers, mnist, optimizers, training, weights
+    from .curves import scalar_writer
 
     weights.check_outputs([save_weights, log], [initial_weights])
     framework.use_device(device)
@@ -88,15 +91,20 @@ def train(
     if initial_weights is not None:
         weights.load_weights(model, initial_weights)
     (train_images, train_labels), (test_images, test_labels) = mnist.load_mnist(data, dtype)
-    steps = epochs * math.ceil(len(train_images) / batch_size)
+    batches = math.ceil(len(train_images) / batch_size)
 
-    with open(log or os.devnull, "w", buffering=1) as records, progress_bar(steps) as show_progress:
+    with (
+        open(log or os.devnull, "w", buffering=1) as records,
+        scalar_writer(tensorboard) as write_scalar,
+        progress_bar(epochs * batches) as show_progress,
+    ):
 
         def record(**values: object) -> None:
             print(json.dumps(values, default=str, allow_nan=False), file=records)
 
         def on_step(epoch: int, batch: int, loss: float) -> None:
             record(epoch=epoch, batch=batch, loss=loss)
+            write_scalar("loss", loss, epoch * batches + batch)
             show_progress(loss)
 
         record(
@@ -119,6 +127,7 @@ def train(
             sys.exit(1)
         accuracy = evaluation.evaluate(model, test_images, test_labels)
         record(accuracy=accuracy)
+        write_scalar("accuracy", accuracy, epochs * batches)
 
     print(f"accuracy: {accuracy:.2f}")
     if save_weights is not None:
