@@ -50,7 +50,8 @@ train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow
 	@$(run) -m tf_reference train --data "$(DATA)" $(ARGS)
 
 parity: $(installed) $(mnist) ## Prove that the two are the same (4 minutes on two cores)
-	@$(tests) $(in_parallel) -m "not thorough and not soak" $(proof_tests) $(ARGS)
+	@$(tests) $(in_parallel) -m "not thorough and not soak" $(proof_tests) --page build/parity.html \
+		$(ARGS)
 
 test: $(installed) $(mnist) ## Run all tests, the proof included (8 minutes)
 	@$(tests) $(in_parallel) $(ARGS)
