@@ -43,6 +43,7 @@ def run() -> int:
                 "bench": benchmark.bench,
             },
             prog=PROGRAM,
+            config=(tyro.conf.DisallowNone,),
         )
     except (Divergence, check.Failed) as verdict:
         print(f"{PROGRAM}: {verdict}", file=sys.stderr)

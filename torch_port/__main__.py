@@ -14,7 +14,7 @@ from typing import Any, Literal, TextIO, cast
 import tyro
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
-from tyro.conf import Positional
+from tyro.conf import DisallowNone, Positional
 
 
 def train(
@@ -37,23 +37,17 @@ def train(
     """Train the book's network on MNIST and print its accuracy on the test set.
 
     Args:
-        example: The network built from scratch and trained by SGD, or the book's first
-            example: the same network made of the framework's parts, trained by RMSprop.
-        epochs: Passes over the 60,000 training images; by default 10 from scratch, and 5 of
-            the first example.
-        batch_size: Images in a batch, from 1 (true SGD) to 60,000 (full-batch); the last
-            batch holds what is left over.
+        example: Built from scratch and trained by SGD, or of ready-made layers, by RMSprop.
+        epochs: Passes over the 60,000 images; by default 10, and 5 of the first example.
+        batch_size: Images in a batch, 1 to 60,000; the last batch holds what is left over.
         learning_rate: Step size of the update rule.
-        update_rule: Of the network from scratch: the subtraction written by hand, which is
-            the default, or the framework's SGD optimizer. The first example takes RMSprop.
+        update_rule: Of the network from scratch: by hand, the default, or by the framework.
         dtype: Of the images and the weights.
         seed: Of the initial weights and of the shuffling.
         shuffle: Draw a new order of the images for each epoch.
         initial_weights: Start from this safetensors file, not from the seed.
         save_weights: Write the trained weights to this safetensors file.
-        log: Write the run to this file, one JSON object a line: versions, options and the
-            SHA-256 of the initial weights, then the loss of every step (in the first example
-            its average over the epoch so far), then the accuracy.
+        log: Write versions, options, every loss and the accuracy to this file, as JSON lines.
         tensorboard: Write the same losses and the accuracy into this folder, for TensorBoard.
         data: Folder that holds MNIST in MNIST/raw.
         device: Where to compute.
@@ -218,6 +212,7 @@ def main() -> None:
         tyro.extras.subcommand_cli_from_dict(
             {"train": train, "evaluate": evaluate, "gradients": gradients, "notebook": notebook},
             prog=f"python -m {__package__}",
+            config=(DisallowNone,),
         )
     except (ImportError, OSError, ValueError) as error:
         print(f"{__package__}: {error}", file=sys.stderr)

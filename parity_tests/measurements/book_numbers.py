@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 PRINTED = [
     [5.38, 2.29, 2.24, 2.10, 2.27],
@@ -78,7 +79,8 @@ def book_numbers(
     weights.check_writable(output)
 
     with ProcessPoolExecutor(os.cpu_count()) as pool:
-        runs = list(pool.map(partial(run, data=data), range(seeds)))
+        found = pool.map(partial(run, data=data), range(seeds))
+        runs = list(tqdm(found, total=seeds, unit="seed", disable=None))
     losses = np.array([losses for losses, _ in runs]).reshape(seeds, 10, -1)
     table = {
         "command": f"naive-parity book-numbers --seeds {seeds}",

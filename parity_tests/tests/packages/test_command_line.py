@@ -261,3 +261,15 @@ def test_the_port_writes_for_tensorboard_without_tensorflow(data, tmp_path):
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
     assert len(list((tmp_path / "torch_port").iterdir())) == 1
+
+
+@pytest.mark.parametrize("subcommand", [[], ["train"], ["evaluate"], ["gradients"], ["notebook"]])
+def test_the_help_fits_a_screen_of_48_lines_and_80_columns(
+    package, status_of, capsys, monkeypatch, subcommand
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    main = importlib.import_module(f"{package.__name__}.__main__").main
+    assert status_of(main, *subcommand, "--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 48
+    assert max(map(len, lines[1:])) <= 80  # tyro folds all but the line of usage
