@@ -22,9 +22,9 @@ def check_page(found: Found) -> str:
     Args:
         found: What `check --json` writes: "port", "verdict", "conclusion", "notes", "rungs" by
             name and "findings"; perhaps "cannot tell" and "not judged". And, where they are
-            known: "compared", with label, rung, difference, bound and own of each tensor in the
+            known: "compared", with label, rung, difference and bound of each tensor in the
             order of execution; "mapping", with model, port and transform of each weight;
-            "hypotheses", with name and residual; "command".
+            "hypotheses", with name and residual of each; "command".
     """
     return rendered(
         "check.html",
@@ -33,7 +33,7 @@ def check_page(found: Found) -> str:
         rungs=[rung_state(*item) for item in found["rungs"].items()],
         failure=first_failure(found),
         bars=bars(found.get("compared", ())),
-        hypotheses=sorted(found.get("hypotheses", ()), key=lambda one: number(one["residual"])),
+        hypotheses=ranked(found.get("hypotheses", ())),
         unseen=[*found.get("cannot tell", ()), *found.get("not judged", ())],
     )
 
@@ -59,6 +59,12 @@ def number(value: Any) -> float:
     return math.inf if value is None or math.isnan(float(value)) else float(value)
 
 
+def ranked(hypotheses: Sequence[Found]) -> list[dict[str, Any]]:
+    """Return what was tried, what leaves the least first."""
+    found = [{**one, "residual": number(one["residual"])} for one in hypotheses]
+    return sorted(found, key=lambda one: one["residual"])
+
+
 def bars(compared: Sequence[Found]) -> list[dict[str, Any]]:
     """Return a bar for each tensor: its difference over its bound, on a logarithmic scale."""
     shares = []
@@ -76,7 +82,7 @@ def bars(compared: Sequence[Found]) -> list[dict[str, Any]]:
         {
             **one,
             "share": share,
-            "words": "no bound" if math.isinf(share) else f"{share:.1e} x bound",
+            "words": in_words(share),
             "percent": place(share),
             "bound_at": place(1.0),
             "beyond": share > 1,
@@ -84,6 +90,13 @@ def bars(compared: Sequence[Found]) -> list[dict[str, Any]]:
         }
         for index, (one, share) in enumerate(zip(compared, shares, strict=True))
     ]
+
+
+def in_words(share: float) -> str:
+    """Return a share of a bound in words."""
+    if math.isinf(share):
+        return "no bound"
+    return f"{share:.1e} x bound" if share else "equal"
 
 
 def check_markdown(found: Found) -> str:

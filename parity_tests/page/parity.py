@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -29,10 +29,12 @@ def parity_page(run: Run) -> str:
     """Return the page of a run, as HTML.
 
     Args:
-        run: What the tests left: "passed", "failures", "causes", "records", "series", "trained",
-            "machine", "command", "commit" and "date".
+        run: What the tests left: "passed", "failures", "diagnosis", "records", "series",
+            "trained", "machine", "command", "commit" and "date".
     """
     every = rows(Record(**record) for record in run["records"])
+    first = [run["diagnosis"]["first"]] if run["diagnosis"] else []
+    failed = {failure["rung"] for failure in [*first, *run["failures"]]}
     return rendered(
         "parity.html",
         dict(run),
@@ -40,7 +42,7 @@ def parity_page(run: Run) -> str:
         sentence=sentence(run, every),
         facts=facts(run, every),
         provenance=provenance(run),
-        ladder=ladder(every, run["failures"]),
+        ladder=ladder(every, failed),
         rows=[asdict(row) for row in every],
         losses=losses(run),
         differences=differences(run),
@@ -58,8 +60,9 @@ def sentence(run: Run, every: list[Row]) -> str:
     """Return the verdict."""
     failures, tests = run["failures"], len(run["failures"]) + run["passed"]
     if failures:
-        where = f": the first on the rung {failures[0]['rung']}" if failures[0]["rung"] else ""
-        return f"Not the same training: {len(failures)} of {tests} tests failed{where}."
+        rung = run["diagnosis"]["first"]["rung"]
+        where = f", first on the rung {rung}" if rung else ""
+        return f"Not the same training{where}: {len(failures)} of {tests} tests failed."
     if {row.rung for row in every} != set(RUNGS):
         return f"What was compared agrees: {tests} tests passed, but not every rung was climbed."
     return f"The same training on every rung: {tests} tests passed."
@@ -109,9 +112,8 @@ def in_words(headroom: float) -> str:
     )
 
 
-def ladder(every: list[Row], failures: list[Mapping[str, str]]) -> list[dict[str, Any]]:
+def ladder(every: list[Row], failed: Collection[str]) -> list[dict[str, Any]]:
     """Return each rung: whether it held, and a bar for each of its quantities."""
-    failed = {failure["rung"] for failure in failures}
     found = []
     for rung in RUNGS:
         of_rung = [row for row in every if row.rung == rung]

@@ -16,6 +16,7 @@ from parity_tests.ladder.compare import Divergence
 from parity_tests.ladder.rungs import RUNGS
 from parity_tests.measurements.benchmark import machine
 from parity_tests.ports.diagnosis import explain
+from parity_tests.traps.sensitivity import caught
 
 ROOT = Path(__file__).parents[2]
 Stats = Mapping[str, Iterable[Any]]
@@ -47,11 +48,16 @@ def failures(stats: Stats) -> list[dict[str, str]]:
     return sorted(found, key=lambda failure: (places.index(failure["rung"]), failure["test"]))
 
 
-def causes(data: Path) -> list[str]:
-    """Return which known mistakes give the numbers of the port, in sentences."""
+def diagnosed(failed: list[dict[str, str]], data: Path) -> dict[str, Any]:
+    """Return what failed first, and which known mistakes give the numbers of the port.
+
+    Tests run in any order, and some may not have run. So the ladder is climbed once more.
+    """
     mnist = Reference(dtype="float64", folder=data).data()
+    divergence = caught(None, mnist, "float64", data)
+    first = {**described(divergence), "test": ""} if divergence else failed[0]
     found = explain(lambda: Port(dtype="float64", folder=data), mnist, "float64")
-    return [str(finding) for finding in found]
+    return {"first": first, "causes": [str(finding) for finding in found]}
 
 
 def collected(stats: Stats, config: pytest.Config) -> dict[str, Any]:
@@ -60,7 +66,7 @@ def collected(stats: Stats, config: pytest.Config) -> dict[str, Any]:
     return {
         "passed": len(list(stats.get("passed", ()))),
         "failures": failed,
-        "causes": causes(config.getoption("--data")) if failed else [],
+        "diagnosis": diagnosed(failed, config.getoption("--data")) if failed else None,
         "records": list(properties(stats, "record")),
         "series": {series.pop("dtype"): series for series in properties(stats, "series")},
         "trained": next(properties(stats, "trained"), None),
