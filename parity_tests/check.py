@@ -1,6 +1,7 @@
 """Checking anybody's port: against the book's reference, a recording of it, or a Keras model."""
 
 import json
+import shlex
 import sys
 from contextlib import closing
 from importlib import import_module
@@ -11,6 +12,8 @@ from tyro.conf import Positional, arg
 
 from parity_tests.ladder.adapters import Port
 from parity_tests.models.check import Report, examine
+from parity_tests.page.check import check_markdown, check_page
+from parity_tests.page.render import finite
 from parity_tests.ports import source
 from parity_tests.ports.examination import Examination
 from parity_tests.ports.messages import UnusablePort
@@ -18,6 +21,7 @@ from parity_tests.ports.recording import Recording
 from parity_tests.ports.settle import settle
 from parity_tests.ports.user_port import Process
 from parity_tests.ports.verdicts import Verdicts
+from torch_port.weights import check_outputs, write_whole
 
 
 class Failed(Exception):  # noqa: N818 (it is a verdict)
@@ -38,6 +42,7 @@ def check(
     data: Path = Path("data"),
     reference_python: str = sys.executable,
     json_file: Annotated[Path | None, arg(name="json")] = None,
+    report: Path | None = None,
 ) -> None:
     """Check a port in a file of its own, rung by rung, and explain where it differs.
 
@@ -60,22 +65,24 @@ def check(
         data: Folder that holds MNIST in MNIST/raw, for the book's network.
         reference_python: Interpreter that runs the reference's file, and has Keras.
         json_file: Write the result to this file as well.
+        report: Write it to this HTML file, and for a pull request to one in Markdown beside it.
     """
     _validate(port, limit, epochs, device)
+    outputs = [json_file, report, report and report.with_suffix(".md")]
+    check_outputs(outputs, [port, reference])
     if reference and recording:
         raise ValueError("--recording is of the book's network: leave it out with --reference")
     if reference is None:
-        verdicts, notes = _check_book(
+        verdicts, notes, compared = _check_book(
             port, model, step, recording, dtype, device, epochs, limit, data
         )
     else:
         options: dict[str, Any] = {"model": model, "step": step, "device": device, "limit": limit}
         verdicts = examine(port, reference, dtype, python=reference_python, **options)
-        notes = verdicts.notes
+        notes, compared = verdicts.notes, []
     conclusion = verdicts.conclusion(str(port))
-    if json_file is not None:
-        found = {"port": str(port), "notes": notes, **verdicts.as_json(), "conclusion": conclusion}
-        json_file.write_text(json.dumps(found, indent=1) + "\n")
+    found = {"port": str(port), "notes": notes, **verdicts.as_json(), "conclusion": conclusion}
+    _write({"compared": compared, **found}, json_file, report)
     if verdicts.failed:
         raise Failed(conclusion)
     if not verdicts.usable:
@@ -93,8 +100,8 @@ def _check_book(
     epochs: int,
     limit: float,
     data: Path,
-) -> tuple[Verdicts | Report, list[str]]:
-    """Check a port of the book's network; return what was found, and what was chosen."""
+) -> tuple[Verdicts | Report, list[str], list[dict[str, Any]]]:
+    """Check a port of the book's network; return what was found, chosen and compared."""
     source.require_step(port, source.parse(port), step)
     recorded = Recording(recording) if recording else None
     if recorded:
@@ -110,7 +117,27 @@ def _check_book(
         verdicts = examination.judge(epochs)
         if verdicts.failed:
             examination.explain()
-    return verdicts, notes
+    compared = [
+        {
+            "rung": record.rung,
+            "label": f"{record.quantity} {record.tensor}",
+            "difference": record.error,
+            # A tensor in which nothing differed is as far below any bound.
+            "bound": record.error * record.headroom if record.error else 1.0,
+        }
+        for record in examination.compare.records.values()
+    ]
+    return verdicts, notes, compared
+
+
+def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -> None:
+    """Write what was found to the files that were asked for."""
+    if json_file is not None:
+        json_file.write_text(json.dumps(finite(found), indent=1) + "\n")
+    if report is not None:
+        found["command"] = shlex.join(["naive-parity", *sys.argv[1:]])
+        write_whole(report, check_page(found).encode())
+        write_whole(report.with_suffix(".md"), check_markdown(found).encode())
 
 
 def _validate(port: Path, limit: float, epochs: int, device: str) -> None:

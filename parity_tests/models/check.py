@@ -32,12 +32,14 @@ class Report:
         findings: What explains the rungs that failed, in sentences.
         notes: What was chosen, and what differs as the frameworks do.
         unseen: Mistakes that this check could not see.
+        shown: What only the page shows: "compared", "mapping" and "hypotheses", for JSON.
     """
 
     by_rung: dict[str, str] = field(default_factory=dict)
     findings: list[str] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     unseen: list[str] = field(default_factory=list)
+    shown: dict[str, list[Any]] = field(default_factory=lambda: {"compared": []})
 
     @property
     def failed(self) -> list[str]:
@@ -69,6 +71,7 @@ class Report:
             "rungs": self.by_rung,
             "findings": self.findings,
             "cannot tell": self.unseen,
+            **self.shown,
         }
 
     def say(self, note: str) -> None:
@@ -220,6 +223,7 @@ class _Examination:
         print(f"mapping, {how}:")
         for line in self.port.mapping.lines():
             print(line)
+        self.report.shown["mapping"] = self.port.mapping.rows()
         if self.port.output != "as it is":
             self.report.say(f"the port returns {self.port.output}, the model probabilities")
         for pair in self.port.mapping.pairings:
@@ -264,6 +268,7 @@ class _Examination:
         report = self.report
         if any(rung in RUNGS for rung in report.failed):
             report.findings += map(str, self.search.explain())
+            report.shown["hypotheses"] = self.search.tried
         for finding in report.findings:
             print(f"-> {finding}")
         for part in sorted(self.ladder.unseen):
@@ -302,6 +307,7 @@ class _Examination:
         if rung in ("gradients", "update") and not any(c.truth.any() for c in every):
             self.report.add(rung, "not judged: all are 0 in the model, which proves nothing")
             return []
+        self.report.shown["compared"] += [{"rung": rung, **c.as_json()} for c in every]
         self._say_ambiguous(every)
         wrong = [compared for compared in every if compared.fails]
         own = self.search.of_framework(rung, made) if wrong else []

@@ -81,11 +81,13 @@ class ModelSearch:
         ladder: Of the model and its port.
         edits: What can be made in the model, as its process describes it.
         bounds: By rung, the largest of what the model itself leaves room for.
+        tried: By "name" of a mistake and its "rung", the "residual" that it left over.
     """
 
     ladder: ModelLadder
     edits: Sequence[Described]
     bounds: dict[str, float] = field(default_factory=dict)
+    tried: list[dict[str, Any]] = field(default_factory=list)
 
     def explain(self) -> list[Explanation]:
         """Return an explanation for each divergence, up to the first that has none."""
@@ -217,6 +219,10 @@ class ModelSearch:
                 if left[one, other][1]:
                     explaining = [(one, other)]
                     break
+        self.tried += [
+            {"rung": rung, "name": " and ".join(grouped(names)), "residual": residual}
+            for names, (residual, _) in left.items()
+        ]
         best = min(explaining, key=lambda names: left[names][0], default=())
         alternatives = tuple(name for names in explaining if names != best for name in names)
         others = [r for names, (r, _) in left.items() if names not in explaining]
