@@ -20,7 +20,6 @@ from parity_tests.ladder import report
 from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Judge, Record
 from parity_tests.ladder.oracle import Oracle, RMSprop
-from parity_tests.page import parity
 from parity_tests.page.series import Series
 from parity_tests.tests import evidence, progress
 
@@ -244,6 +243,8 @@ def pytest_terminal_summary(
         terminalreporter.section("the ladder")
         terminalreporter.write_line(report.ladder(records))
     if path := config.getoption("--page"):
+        from parity_tests.page import parity  # and with it Matplotlib, for this alone
+
         run = evidence.collected(terminalreporter.stats, config)
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(parity.parity_page(run), encoding="utf-8")

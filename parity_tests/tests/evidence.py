@@ -15,8 +15,6 @@ from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Divergence
 from parity_tests.ladder.rungs import RUNGS
 from parity_tests.measurements.benchmark import machine
-from parity_tests.ports.diagnosis import explain
-from parity_tests.traps.sensitivity import caught
 
 ROOT = Path(__file__).parents[2]
 Stats = Mapping[str, Iterable[Any]]
@@ -53,6 +51,10 @@ def diagnosed(failed: list[dict[str, str]], data: Path) -> dict[str, Any]:
 
     Tests run in any order, and some may not have run. So the ladder is climbed once more.
     """
+    # Imported here, since they import torch, which a run that passes may not need.
+    from parity_tests.ports.diagnosis import explain
+    from parity_tests.traps.sensitivity import caught
+
     mnist = Reference(dtype="float64", folder=data).data()
     divergence = caught(None, mnist, "float64", data)
     first = {**described(divergence), "test": ""} if divergence else failed[0]
