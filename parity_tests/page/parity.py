@@ -148,7 +148,7 @@ def losses(run: Run) -> dict[str, Any] | None:
         return None
     book = json.loads((RESULTS / "book_numbers.json").read_text())
     printed = book["printed"]["losses"]
-    wide, narrow = (loss_chart(of, book["losses"], printed, width) for width in (1040, 380))
+    wide, narrow = (loss_chart(of, book["losses"], printed, width) for width in (1240, 380))
     return {"wide": wide, "narrow": narrow, "last": {k: values[-1] for k, values in of.items()}}
 
 
