@@ -21,10 +21,11 @@ def check_page(found: Found) -> str:
 
     Args:
         found: What `check --json` writes: "port", "verdict", "conclusion", "notes", "rungs" by
-            name and "findings"; perhaps "cannot tell" and "not judged". And, where they are
-            known: "compared", with label, rung, difference and bound of each tensor in the
-            order of execution; "mapping", with model, port and transform of each weight;
-            "hypotheses", with name and residual of each; "command".
+            name and "findings"; perhaps "cannot tell", "not judged" (names, or names and
+            reasons) and "parts not judged". And, where they are known: "compared", with label,
+            rung, difference and bound of each tensor in the order of execution; "mapping", with
+            model, port and transform of each weight; "hypotheses", with name and residual of
+            each; "command".
     """
     return rendered(
         "check.html",
@@ -34,7 +35,7 @@ def check_page(found: Found) -> str:
         failure=first_failure(found),
         bars=bars(found.get("compared", ())),
         hypotheses=ranked(found.get("hypotheses", ())),
-        unseen=[*found.get("cannot tell", ()), *found.get("not judged", ())],
+        unseen=unseen(found),
     )
 
 
@@ -57,6 +58,14 @@ def first_failure(found: Found) -> dict[str, str] | None:
 def number(value: Any) -> float:
     """Return a number, also where JSON could hold only its text; infinity where there is none."""
     return math.inf if value is None or math.isnan(float(value)) else float(value)
+
+
+def unseen(found: Found) -> list[str]:
+    """Return what a check could not see, and why where that is known."""
+    aspects = found.get("not judged", ())
+    if isinstance(aspects, Mapping):
+        aspects = [f"{aspect}: {why}" for aspect, why in aspects.items()]
+    return [*found.get("cannot tell", ()), *aspects, *found.get("parts not judged", ())]
 
 
 def ranked(hypotheses: Sequence[Found]) -> list[dict[str, Any]]:
@@ -111,9 +120,8 @@ def check_markdown(found: Found) -> str:
     lines += ["", "| rung | verdict |", "|---|---|"]
     for rung in (rung_state(*item) for item in found["rungs"].items()):
         lines.append(f"| {code(rung['name'])} | {code(rung['verdict'])} |")
-    unseen = [*found.get("cannot tell", ()), *found.get("not judged", ())]
-    if unseen:
-        lines += ["", "Not seen: " + ", ".join(map(code, unseen))]
+    if left := unseen(found):
+        lines += ["", "Not seen: " + ", ".join(map(code, left))]
     if command := found.get("command"):
         lines += ["", f"Repeat it by {code(command)}."]
     return "\n".join(lines) + "\n"

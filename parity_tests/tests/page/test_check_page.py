@@ -3,7 +3,7 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from parity_tests.page.check import bars, check_markdown, check_page, code, fenced
+from parity_tests.page.check import bars, check_markdown, check_page, code, fenced, unseen
 from parity_tests.page.render import embedded_data
 from parity_tests.tests.page.conftest import HOSTILE
 from parity_tests.tests.page.test_parity_page import Page
@@ -53,6 +53,13 @@ def test_the_first_tensor_beyond_its_bound_is_marked(failing_check):
     assert [bar["beyond"] for bar in shown] == [False, True, True]
     assert shown[0]["percent"] < shown[0]["bound_at"] < shown[1]["percent"]
     assert shown[2]["words"] == "no bound"
+
+
+def test_what_was_not_judged_is_told_with_its_reason_where_there_is_one(failing_check):
+    of_names = unseen(failing_check | {"not judged": ["loop"]})
+    assert of_names == ["dense_2: its kernel is transposed", "loop"]
+    rest = {"not judged": {"loop": "there is none"}, "parts not judged": ["a mask"]}
+    assert unseen(failing_check | rest)[1:] == ["loop: there is none", "a mask"]
 
 
 def test_hypotheses_are_ranked_by_what_they_leave(failing_check):
