@@ -53,8 +53,9 @@ train-torch: $(installed) $(mnist) ## Train the book's network in PyTorch
 train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow
 	@$(run) -m tf_reference train --data "$$DATA" $(ARGS)
 
-parity: $(installed) $(mnist) ## Prove that the two are the same (4 minutes on two cores)
-	@$(tests) $(in_parallel) -m "not thorough and not soak" $(proof_tests) $(ARGS)
+parity: $(installed) $(mnist) ## Prove that the two are the same: build/parity.html (4 minutes)
+	@$(tests) $(in_parallel) -m "not thorough and not soak" $(proof_tests) --page build/parity.html \
+		$(ARGS)
 
 test: $(installed) $(mnist) ## Run all tests, the proof included (8 minutes)
 	@$(tests) $(in_parallel) $(ARGS)

@@ -1,6 +1,7 @@
 """Checking anybody's port: against the book's reference, a recording of it, or a Keras model."""
 
 import json
+import shlex
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -9,8 +10,11 @@ from typing import Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from parity_tests.models import check as beside_keras
+from parity_tests.page.check import check_markdown, check_page
+from parity_tests.page.render import finite
 from parity_tests.ports import examination as beside_the_book
 from parity_tests.ports.messages import UnusablePort
+from torch_port.files import check_outputs, write_whole
 
 
 class Failed(Exception):  # noqa: N818 (it is a verdict)
@@ -31,6 +35,7 @@ def check(
     data: Path = Path("data"),
     reference_python: str = sys.executable,
     json_file: Annotated[Path | None, arg(name="json")] = None,
+    report: Path | None = None,
 ) -> None:
     """Check a port in a file of its own, rung by rung, and explain where it differs.
 
@@ -53,8 +58,11 @@ def check(
         data: Folder that holds MNIST in MNIST/raw, for the book's network.
         reference_python: Interpreter that runs the reference's file, and has Keras.
         json_file: Write the result to this file as well.
+        report: Write it to this HTML file, and for a pull request to one in Markdown beside it.
     """
     _validate(port, limit, epochs, device)
+    outputs = [json_file, report, report and report.with_suffix(".md")]
+    check_outputs(outputs, [port, reference])
     if reference and recording:
         raise ValueError("--recording is of the book's network: leave it out with --reference")
     options: dict[str, Any] = {"model": model, "step": step, "device": device, "limit": limit}
@@ -63,14 +71,23 @@ def check(
     else:
         verdicts = beside_the_book.examine(port, recording, dtype, epochs, data, **options)
     conclusion = verdicts.conclusion(str(port))
-    if json_file is not None:
-        found = {"port": str(port), **verdicts.as_json(), "conclusion": conclusion}
-        json_file.write_text(json.dumps(found, indent=1) + "\n")
+    found = {"port": str(port), **verdicts.as_json(), "conclusion": conclusion}
+    _write(found, json_file, report)
     if verdicts.failed:
         raise Failed(conclusion)
     if not verdicts.usable:
         raise UnusablePort(conclusion)
     print(conclusion)
+
+
+def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -> None:
+    """Write what was found to the files that were asked for."""
+    if json_file is not None:
+        json_file.write_text(json.dumps(finite(found), indent=1) + "\n")
+    if report is not None:
+        found["command"] = shlex.join(["naive-parity", *sys.argv[1:]])
+        write_whole(report, check_page(found).encode())
+        write_whole(report.with_suffix(".md"), check_markdown(found).encode())
 
 
 def _validate(port: Path, limit: float, epochs: int, device: str) -> None:

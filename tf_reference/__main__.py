@@ -1,4 +1,4 @@
-"""The command line: `train`, `evaluate` and `gradients`, with the options of their functions."""
+"""The command line: its subcommands are the first functions here, their options the arguments."""
 
 import gc
 import math
@@ -11,6 +11,7 @@ from typing import Any, Literal, TextIO, cast
 
 from tqdm import tqdm
 from tqdm.contrib import DummyTqdmFile
+from tyro.conf import Positional
 
 from . import command_line, files
 from .arguments import check_integer, check_positive
@@ -36,6 +37,7 @@ def train(
     initial_weights: Path | None = None,
     save_weights: Path | None = None,
     log: Path | None = None,
+    tensorboard: Path | None = None,
     data: Path = Path("data"),
     device: Literal["cpu", "cuda"] = "cpu",
     checkpoint: Path | None = None,
@@ -46,23 +48,18 @@ def train(
     """Train the book's network on MNIST and print its accuracy on the test set.
 
     Args:
-        example: The network built from scratch and trained by SGD, or the book's first
-            example: the same network made of the framework's parts, trained by RMSprop.
-        epochs: Passes over the 60,000 training images; by default 10 from scratch, and 5 of
-            the first example.
-        batch_size: Images in a batch, from 1 (true SGD) to 60,000 (full-batch); the last
-            batch holds what is left over.
+        example: Built from scratch and trained by SGD, or of ready-made layers, by RMSprop.
+        epochs: Passes over the 60,000 images; by default 10, and 5 of the first example.
+        batch_size: Images in a batch, 1 to 60,000; the last batch holds what is left over.
         learning_rate: Step size of the update rule.
-        update_rule: Of the network from scratch: the subtraction written by hand, which is
-            the default, or the framework's SGD optimizer. The first example takes RMSprop.
+        update_rule: Of the network from scratch: by hand, the default, or by the framework.
         dtype: Of the images and the weights.
         seed: Of the initial weights and of the shuffling.
         shuffle: Draw a new order of the images for each epoch.
         initial_weights: Start from this safetensors file, not from the seed.
         save_weights: Write the trained weights to this safetensors file.
-        log: Write the run to this file, one JSON object a line: versions, options and the
-            SHA-256 of the initial weights, then the loss of every step (in the first example
-            its average over the epoch so far), then the accuracy.
+        log: Write versions, options, every loss and the accuracy to this file, as JSON lines.
+        tensorboard: Write the same losses and the accuracy into this folder, for TensorBoard.
         data: Folder that holds MNIST in MNIST/raw.
         device: Where to compute.
         checkpoint: Write checkpoints to this folder: after each epoch, within it as often as
@@ -89,6 +86,7 @@ def train(
 
     from . import checkpoint as checkpoint_files
     from . import evaluation, first_example, framework, layers, mnist, optimizers, training, weights
+    from .curves import scalar_writer
 
     files.check_outputs([save_weights, log], [initial_weights])
     framework.use_device(device)
@@ -141,6 +139,7 @@ def train(
             run_log.record(
                 epoch=progress.epoch, batch=progress.batch, versions=framework.versions()
             )
+        write_scalar = stack.enter_context(scalar_writer(tensorboard))
         waiting = stack.enter_context(command_line.signals_held_back(checkpoints is not None))
         done = progress.epoch * steps + progress.batch
         show_progress = stack.enter_context(progress_bar(epochs * steps, done))
@@ -155,6 +154,7 @@ def train(
 
         def on_step(epoch: int, batch: int, loss: float) -> None:
             run_log.record(epoch=epoch, batch=batch, loss=loss)
+            write_scalar("loss", loss, epoch * steps + batch)
             show_progress(loss)
             if batch + 1 < steps and (waiting or (batch + 1) % checkpoint_steps == 0):
                 save()
@@ -178,6 +178,7 @@ def train(
             sys.exit(1)
         accuracy = evaluation.evaluate(model, test_images, test_labels)
         run_log.record(accuracy=accuracy)
+        write_scalar("accuracy", accuracy, epochs * steps)
         print(f"accuracy: {accuracy:.2f}")
         if save_weights is not None:
             content = weights.serialized(weights.named_weights(model))
@@ -224,6 +225,29 @@ def gradients() -> None:
     walk_through()
 
 
+def notebook(
+    file: Positional[Path],
+    *,
+    epochs: int = 10,
+    batch_size: int = 128,
+    run: bool = True,
+    data: Path = Path("data"),
+) -> None:
+    """Write the book's section as a notebook, made of this package's source.
+
+    Args:
+        file: The notebook to write, in .ipynb; its cells seek MNIST from its folder.
+        epochs: Passes over the training images; the first example makes half as many.
+        batch_size: Images in a batch.
+        run: Run the cells, so that the notebook holds what they print.
+        data: Folder that holds MNIST in MNIST/raw.
+    """
+    from .notebook import make_notebook
+
+    files.check_outputs([file], [])
+    files.write_whole(file, make_notebook(file, data, epochs, batch_size, run))
+
+
 @contextmanager
 def progress_bar(steps: int, done: int) -> Iterator[Callable[[float], None]]:
     """Show loss, steps per second and time left on standard error, if it is a terminal."""
@@ -241,7 +265,12 @@ def progress_bar(steps: int, done: int) -> Iterator[Callable[[float], None]]:
 
 def main() -> None:
     """Run the command line; whatever the user can mend is one sentence and exit status 2."""
-    commands: dict[str, Callable] = {"train": train, "evaluate": evaluate, "gradients": gradients}
+    commands: dict[str, Callable] = {
+        "train": train,
+        "evaluate": evaluate,
+        "gradients": gradients,
+        "notebook": notebook,
+    }
 
     def run() -> None:
         command_line.parse(commands, f"python -m {__package__}")()

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from .framework import Tensor, tf  # isort: skip (Triton, then TensorFlow: see there)
 import safetensors.tensorflow
 from safetensors import SafetensorError
 
 from .arguments import shown
 from .files import check_input, read_json, write_whole
-from .framework import Tensor, tf
 from .layers import NaiveSequential
 
 DTYPES = {"F32": "float32", "F64": "float64"}

@@ -1,7 +1,7 @@
 """Comparing arrays by the rule of the tolerance table, and saying what differs."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
@@ -69,9 +69,12 @@ class Judge:
 
     Attributes:
         records: By rung, quantity, dtype and tensor, in the order of the first comparison.
+        watch: Called with each comparison: its record, the differences, the largest of them,
+            its bound, the scale, and the arrays by name.
     """
 
     records: dict[Key, Record] = field(default_factory=dict)
+    watch: Callable[..., None] | None = None
     _own_errors: dict[tuple[Key, str], float] = field(default_factory=dict)
 
     def __call__(
@@ -123,7 +126,7 @@ class Judge:
         largest = float(difference.max(initial=0))
         within = (difference <= bound).all() if np.ndim(bound) else largest <= bound
 
-        record.add(difference, largest, bound, float(np.max(scale, initial=0)))
+        self._keep(record, difference, largest, bound, float(np.max(scale, initial=0)), arrays)
         # Infinity in the truth or the yardstick must not widen the bound to infinity.
         if not (within and np.isfinite(scale + own_error).all()):
             message = _explain(place, arrays, difference, scale, own_error, ulps, tolerance)
@@ -132,6 +135,12 @@ class Judge:
             what = f"{list(arrays)[-1]} is {record.own_ulps:.3g} units in the last place off"
             limit = f"expected at most {tolerance.own_ulps:g} in {last.dtype}"
             raise Divergence(rung, quantity, f"{place}: {what}, {limit}")
+
+    def _keep(self, record: Record, *found: Any) -> None:
+        *of_record, arrays = found
+        record.add(*of_record)
+        if self.watch is not None:
+            self.watch(record, *of_record, arrays)
 
     def _own_error(
         self,

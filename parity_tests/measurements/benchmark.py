@@ -13,7 +13,7 @@ import shlex
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack, closing
 from importlib import metadata
 from pathlib import Path
@@ -21,6 +21,7 @@ from statistics import median
 from typing import Any, TextIO, cast
 
 import numpy as np
+from tqdm import tqdm
 
 from parity_tests.measurements.contenders import CONTENDERS
 
@@ -175,7 +176,8 @@ def steps(
         warm = {worker.name: worker.train(batches) for worker in workers}
         check_losses(warm)
         answers = [
-            {worker.name: worker.train(batches) for worker in workers} for _ in range(rounds)
+            {worker.name: worker.train(batches) for worker in workers}
+            for _ in in_rounds(rounds, f"a step of {batch_size:,}")
         ]
     milliseconds = [
         {name: 1e3 * answer["seconds"] / batches for name, answer in of_round.items()}
@@ -185,6 +187,11 @@ def steps(
     for name, row in found.items():
         row["megabytes"] = answers[-1][name]["megabytes"]
     return found
+
+
+def in_rounds(rounds: int, what: str) -> Iterable[int]:
+    """Return the rounds, which show how many are left on standard error, if it is a terminal."""
+    return tqdm(range(rounds), desc=what, unit="round", leave=False, disable=None)
 
 
 def check_losses(answers: Mapping[str, Mapping[str, float]]) -> None:
@@ -232,7 +239,8 @@ def commands(jax: Path | None, rounds: int, data: Path) -> dict[str, dict[str, f
             raise ChildProcessError(f"{line} did not come to an accuracy of 0.82: {said}")
         return seconds
 
-    return summary([{name: run(line) for name, line in lines.items()} for _ in range(rounds)])
+    every = in_rounds(rounds, "ten epochs")
+    return summary([{name: run(line) for name, line in lines.items()} for _ in every])
 
 
 def summary(rounds: list[dict[str, float]]) -> dict[str, dict[str, float]]:
@@ -263,7 +271,7 @@ def growth(rounds: int, data: Path) -> list[dict[str, float]]:
             worker.train(10)
         answers = [
             {copies: worker.train(469 * copies) for copies, worker in workers.items()}
-            for _ in range(rounds)
+            for _ in in_rounds(rounds, "growth")
         ]
     for copies in workers:
         seconds = [of_round[copies]["seconds"] for of_round in answers]

@@ -10,6 +10,7 @@ from typing import Any
 from unittest import mock
 
 import numpy as np
+from tqdm import tqdm
 
 from parity_tests.ladder.adapters import PackageAdapter, Port, Reference
 
@@ -31,12 +32,13 @@ def learning_rates(data: Path = Path("data"), plot: Path = Path("learning_rates.
     plt.rcParams["svg.hashsalt"] = "naive-parity"  # the same file for the same numbers
     figure, axes = plt.subplots(figsize=(8, 4.5), layout="constrained")
     print("learning rate  package       first loss  epoch 0  epoch 1  accuracy")
-    for color, rate in enumerate((1e-5, 1e-4, 1e-3, 1e-2, 1e-1)):
+    rates = (1e-5, 1e-4, 1e-3, 1e-2, 1e-1)
+    for color, rate in enumerate(tqdm(rates, unit="rate", disable=None)):
         for package, style in zip(PACKAGES, ("-", ":"), strict=True):
             losses, end = _train(import_module(package), rate, data)
             epochs = [losses[:469].mean(), losses[469:].mean()]
             means = "  ".join(f"{mean:7.4f}" for mean in epochs)
-            print(f"{rate:<13g}  {package:12}  {losses[0]:10.4f}  {means}  {end}")
+            tqdm.write(f"{rate:<13g}  {package:12}  {losses[0]:10.4f}  {means}  {end}")
             of_50 = np.convolve(losses, np.full(50, 1 / 50), "valid")
             label = f"{rate:g}" if style == "-" else None
             axes.plot(of_50, style, color=f"C{color}", label=label)
@@ -90,7 +92,7 @@ def rmsprop(data: Path = Path("data")) -> None:
     print("W of the first layer, largest difference from Keras's over its largest element")
     print(f"{'':38} dtype   " + " ".join(f"{f'step {step}':>9}" for step in steps))
     expected = {dtype: _kernels(Reference, dtype, data, steps) for dtype in ("float32", "float64")}
-    for name, (dtype, optimizer) in rows.items():
+    for name, (dtype, optimizer) in tqdm(rows.items(), unit="optimizer", disable=None):
         nudge = dtype == "float32"
         package = tf_reference if nudge else torch_port
         with mock.patch.object(package.first_example, "RMSprop", optimizer):
@@ -99,7 +101,7 @@ def rmsprop(data: Path = Path("data")) -> None:
             np.abs(W - of_keras).max() / np.abs(of_keras).max()
             for W, of_keras in zip(found, expected[dtype], strict=True)
         ]
-        print(f"{name:38} {dtype} " + " ".join(f"{drift:9.1e}" for drift in drifts))
+        tqdm.write(f"{name:38} {dtype} " + " ".join(f"{drift:9.1e}" for drift in drifts))
 
 
 def _kernels(

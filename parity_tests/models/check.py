@@ -120,6 +120,7 @@ class _Examination:
         print(f"mapping, {how}:")
         for line in self.port.mapping.lines():
             print(line)
+        self.verdicts.shown["mapping"] = self.port.mapping.rows()
         if self.port.output != "as it is":
             self.verdicts.say(f"the port returns {self.port.output}, the model probabilities")
         pairs = self.port.mapping.pairings
@@ -164,6 +165,7 @@ class _Examination:
             made += self._judge(rung, made)
         if any(rung in RUNGS for rung in self.verdicts.failed):
             self.verdicts.findings += self._explained()
+            self.verdicts.shown["hypotheses"] = self.search.tried
         for finding in self.verdicts.findings:
             print(f"-> {finding}")
         self.verdicts.parts = sorted(self.ladder.unseen)
@@ -223,6 +225,7 @@ class _Examination:
         if rung in ("gradients", "update") and not any(c.truth.any() for c in every):
             self.verdicts.add(rung, "not judged: all are 0 in the model, which proves nothing")
             return []
+        self.verdicts.shown["compared"] += [{"rung": rung, **c.as_json()} for c in every]
         self._say_ambiguous(every)
         wrong = [compared for compared in every if compared.fails]
         own = self.search.of_framework(rung, made) if wrong else []

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -40,6 +41,11 @@ class Compared:
     def fails(self) -> bool:
         """Whether the difference is above the bound."""
         return not self.difference <= self.bound
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what a page shows of it, for JSON."""
+        keys = ("label", "difference", "bound", "own")
+        return {key: getattr(self, key) for key in keys}
 
 
 def compare(

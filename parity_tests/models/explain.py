@@ -62,11 +62,13 @@ class ModelSearch:
         ladder: Of the model and its port.
         edits: What can be made in the model, as its process describes it.
         bounds: By rung, the largest of what the model itself leaves room for.
+        tried: By "name" of a mistake and its "rung", the "residual" that it left over.
     """
 
     ladder: ModelLadder
     edits: Sequence[Described]
     bounds: dict[str, float] = field(default_factory=dict)
+    tried: list[dict[str, Any]] = field(default_factory=list)
 
     def explain(self) -> list[Finding]:
         """Return what explains each divergence, up to the first that stays unexplained."""
@@ -215,6 +217,10 @@ class ModelSearch:
                 if left[one + other][1]:
                     explaining = [one + other]
                     break
+        self.tried += [
+            {"rung": rung, "name": " and ".join(grouped(names)), "residual": residual}
+            for names, (residual, _) in left.items()
+        ]
         best = min(explaining, key=lambda names: left[names][0], default=())
         # Of several within the bound, what leaves far more than the best is not as good.
         most = max(10 * left[best][0], FLOOR[self.ladder.dtype]) if best else 0.0

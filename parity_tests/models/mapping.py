@@ -36,6 +36,12 @@ class ModelMapping:
         """Return what there is of the port, by the paths of the model's weights."""
         return {k: a for p in self.pairings for k, a in p.to_keras(arrays, gradient).items()}
 
+    def rows(self) -> list[dict[str, str]]:
+        """Return for each weight the model's name, the port's, and what is done to it."""
+        names = ("model", "port", "transform")
+        every = [row for pair in self.pairings for row in pair.lines()]
+        return [dict(zip(names, row, strict=True)) for row in every]
+
     def lines(self) -> Iterator[str]:
         """Yield a line of text for each weight: whence, where to, and what is done to it."""
         rows = [row for pair in self.pairings for row in pair.lines()]

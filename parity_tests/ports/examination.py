@@ -59,6 +59,16 @@ def examine(
         verdicts = examination.judge(epochs)
         if verdicts.failed:
             examination.explain()
+    verdicts.shown["compared"] = [
+        {
+            "rung": record.rung,
+            "label": f"{record.quantity} {record.tensor}",
+            "difference": record.error,
+            # A tensor in which nothing differed is as far below any bound.
+            "bound": record.error * record.headroom if record.error else 1.0,
+        }
+        for record in examination.compare.records.values()
+    ]
     return verdicts
 
 

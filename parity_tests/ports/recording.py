@@ -8,12 +8,14 @@ were made.
 import hashlib
 import json
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
+from tqdm import tqdm
 from tyro.conf import Positional
 
 from parity_tests.ladder.adapters import Reference
@@ -220,8 +222,12 @@ def _asked(dtype: str, sizes: tuple[int, ...], epochs: int, data: Path) -> dict[
     mnist = make_port().data()
     images, labels = mnist["training images"], mnist["training labels"]
     climbed = rungs(Judge(), make_reference, make_port, images, labels)
-    for rung in RECORDED:
-        climbed[rung]()
     if epochs:
-        whole_training(Judge(), make_reference(), make_port(), mnist, epochs)
+        climbed["ten epochs"] = partial(
+            whole_training, Judge(), make_reference(), make_port(), mnist, epochs
+        )
+    asked = [rung for rung in (*RECORDED, "ten epochs") if rung in climbed]
+    for rung in (bar := tqdm(asked, unit="rung", disable=None)):
+        bar.set_description(rung)
+        climbed[rung]()
     return answers

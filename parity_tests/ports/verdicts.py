@@ -74,6 +74,7 @@ class Verdicts:
         parts: What a rung that was judged left out, in sentences.
         cannot_tell: Mistakes that would leave no trace.
         errors: What the port raised where it should have answered.
+        shown: What only a page shows: "compared", "mapping" and "hypotheses", for JSON.
     """
 
     aspects: Mapping[str, str]
@@ -84,6 +85,7 @@ class Verdicts:
     parts: list[str] = field(default_factory=list)
     cannot_tell: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
+    shown: dict[str, list[Any]] = field(default_factory=lambda: {"compared": []})
 
     def add(self, rung: str, verdict: str) -> None:
         """Keep a verdict, and print it."""
@@ -152,4 +154,5 @@ class Verdicts:
             "not judged": self.not_judged,
             "parts not judged": self.parts,
             "cannot tell": self.cannot_tell,
+            **self.shown,
         }

@@ -5,10 +5,12 @@ import importlib
 import itertools
 import random
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack
 from dataclasses import asdict
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,7 +20,8 @@ from parity_tests.ladder import report
 from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Judge, Record
 from parity_tests.ladder.oracle import Oracle, RMSprop
-from parity_tests.tests import progress
+from parity_tests.page.series import Series
+from parity_tests.tests import evidence, progress
 
 default_rng = np.random.default_rng
 
@@ -28,14 +31,29 @@ settings.load_profile("fixed")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that names the folder of MNIST."""
+    """Add the options that name the folder of MNIST, the page and a mistake."""
     parser.addoption("--data", type=Path, default=Path("data"), help="folder that holds MNIST/raw")
+    parser.addoption("--page", type=Path, help="write the page of the run to this HTML file")
+    parser.addoption("--plant", metavar="TRAP", help="make a known mistake in the port: it fails")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Show the progress on a terminal, and seed what test modules draw when they are imported."""
     progress.register(config)
     seed_every_generator()
+    if name := config.getoption("--plant"):
+        plant_for_all(config, name)
+
+
+def plant_for_all(config: pytest.Config, name: str) -> None:
+    """Make one of the known mistakes in the port, in every test and in the search for causes."""
+    traps = importlib.import_module("parity_tests.traps.catalogue").CATALOGUE
+    by_name = {trap.name: trap for trap in traps}
+    if name not in by_name:
+        raise pytest.UsageError(f"--plant is {name!r}: expected one of {', '.join(by_name)}")
+    planted = ExitStack()
+    planted.enter_context(by_name[name].plant())
+    config.add_cleanup(planted.close)
 
 
 def seed_every_generator() -> None:
@@ -197,16 +215,37 @@ def judge(record_property: Callable[[str, object], None]) -> Iterator[Judge]:
         record_property("record", asdict(record))
 
 
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Print what the judges saw: one line for each quantity of each rung."""
-    records = [
-        Record(**value)
-        for reports in terminalreporter.stats.values()
-        for test in reports
-        if getattr(test, "when", None) == "teardown"
-        for name, value in test.user_properties
-        if name == "record"
-    ]
+@pytest.fixture
+def series(
+    judge: Judge, record_property: Callable[[str, object], None], dtype: str
+) -> Iterator[Series]:
+    """What the page draws of the ten epochs, kept while the judge compares."""
+    judge.watch = series = Series()
+    yield series
+    record_property("series", {"dtype": dtype, **series.as_json()})
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(call: pytest.CallInfo) -> Generator[None, Any, Any]:
+    """Keep what a failure says, so that the page can show it."""
+    report = yield
+    if report.failed and call.excinfo is not None:
+        report.user_properties.append(("failure", evidence.described(call.excinfo.value)))
+    return report
+
+
+def pytest_terminal_summary(
+    terminalreporter: pytest.TerminalReporter, config: pytest.Config
+) -> None:
+    """Print what the judges saw, one line for each quantity of each rung; write the page."""
+    records = [Record(**of) for of in evidence.properties(terminalreporter.stats, "record")]
     if records:
         terminalreporter.section("the ladder")
         terminalreporter.write_line(report.ladder(records))
+    if path := config.getoption("--page"):
+        from parity_tests.page import parity  # and with it Matplotlib, for this alone
+
+        run = evidence.collected(terminalreporter.stats, config)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(parity.parity_page(run), encoding="utf-8")
+        terminalreporter.write_line(f"the page of this run: {path}")

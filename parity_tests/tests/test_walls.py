@@ -1,9 +1,13 @@
 """The walls: neither package needs the other's framework, and one process holds both."""
 
+import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+
+ROOT = Path(__file__).parents[2]
 
 PACKAGES = {"torch_port": "tensorflow", "tf_reference": "torch"}
 
@@ -52,6 +56,13 @@ def test_importing_a_package_imports_no_framework(package):
 def test_both_packages_train_in_one_process_whichever_is_imported_first(order):
     result = run("".join(USE.format(package=package) for package in order))
     assert result.returncode == 0, result.stderr
+
+
+def test_no_module_of_the_reference_imports_tensorflow_before_its_own_framework_does():
+    for path in sorted((ROOT / "tf_reference").glob("*.py")):
+        lines = re.findall(r"^(?:from|import) (\S+)", path.read_text(), re.MULTILINE)
+        brings = [line for line in lines if line == ".framework" or "tensorflow" in line]
+        assert path.name == "framework.py" or brings[:1] in ([], [".framework"]), path
 
 
 def test_tensorflow_before_triton_is_what_the_import_order_must_avoid():

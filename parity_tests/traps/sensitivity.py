@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from tqdm import tqdm
 
 from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Divergence, Judge
@@ -135,10 +136,10 @@ def traps(
     start = command_line.end_with_parent
     with ProcessPoolExecutor(os.cpu_count(), context, start) as pool:
         rows = []
-        for row in pool.map(partial(measure, data=data, seeds=seeds), names):
-            print(
-                f"{row['name'] or 'the port as it is'}: {row['rung'] or 'passes'}", file=sys.stderr
-            )
+        found = pool.map(partial(measure, data=data, seeds=seeds), names)
+        for row in tqdm(found, total=len(names), unit="trap", disable=None):
+            name, rung = row["name"] or "the port as it is", row["rung"] or "passes"
+            tqdm.write(f"{name}: {rung}", file=sys.stderr)
             rows.append(row)
     clean, *rows = rows
     matrix: dict[str, Any] = {

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 from parity_tests.ladder import report
-from parity_tests.ladder.compare import Divergence, Judge, judge_tensors
+from parity_tests.ladder.compare import Divergence, Judge, Record, judge_tensors
+from parity_tests.ladder.rungs import RUNGS
 from parity_tests.ladder.tolerance import MULTIPLE, TABLE
 
 TRUTH = np.array([[1.0, -2.0], [0.5, 0.25]])
@@ -119,10 +120,21 @@ def test_every_row_of_the_table_gives_a_reason_and_one_multiple_serves_all():
     assert MULTIPLE <= 10
 
 
+def test_the_summary_fits_80_columns_whatever_the_row():
+    records = [
+        Record(rung, quantity, dtype, "tensor", 10**10 - 1, 1.5e-10, 1e4, 2047.0)
+        for rung in RUNGS
+        for quantity, by_dtype in TABLE.items()
+        for dtype in by_dtype
+    ]
+    assert max(map(len, report.ladder(records).splitlines())) <= 80
+
+
 def test_the_summary_adds_up_the_tensors_of_a_quantity():
     judge = Judge()
     judge(*PLACE, **gradients(wrong=8e-6))
     judge(*PLACE[:2], "layers.1.W", **gradients())
-    head, line = report.ladder(judge.records.values()).splitlines()[:2]
-    assert head.split()[:4] == ["rung", "quantity", "dtype", "numbers"]
-    assert line.split()[:5] == ["gradients", "gradient", "float32", "8", "4.0e-06"]
+    head, rung, line = report.ladder(judge.records.values()).splitlines()
+    assert head.split()[:3] == ["dtype", "numbers", "worst"]
+    assert rung == "gradients"
+    assert line.split()[:4] == ["gradient", "float32", "8", "4.0e-06"]

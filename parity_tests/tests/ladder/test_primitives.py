@@ -5,7 +5,7 @@ import pytest
 
 from parity_tests.ladder import oracle
 from parity_tests.ladder.adapters import Port, Reference
-from parity_tests.ladder.compare import Divergence, judge_tensors
+from parity_tests.ladder.compare import Divergence, Judge, judge_tensors
 from parity_tests.ladder.directed_inputs import directed_predictions
 
 RUNG = "layer outputs"
@@ -116,12 +116,12 @@ def test_the_gradient_of_the_loss_is_that_of_clip_log_and_cross_entropy(judge, a
     assert (truth[p == 0] == 0).all()
 
 
-def test_a_relu_that_passes_the_gradient_at_0_is_seen(judge, adapters, dtype):
+def test_a_relu_that_passes_the_gradient_at_0_is_seen(adapters, dtype):
     z, da = np.zeros((2, 2), dtype), np.ones((2, 2), dtype)
     wrong = np.where(z >= 0, da, 0)
     with pytest.raises(Divergence, match=r"relu, derivative 1 .*: 4 of 4 elements differ"):
         check(
-            judge,
+            Judge(),
             {**adapters, "reference": adapters["port"]},
             "relu and clip",
             "relu",

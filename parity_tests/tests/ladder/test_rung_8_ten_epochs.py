@@ -8,12 +8,15 @@ from parity_tests.ladder import training
 from parity_tests.ladder.adapters import Port
 from parity_tests.ladder.compare import Divergence, Judge
 from parity_tests.ladder.oracle import Oracle, initial_weights
+from parity_tests.page.series import trained
 
 RUNG = "ten epochs"
 
 
 @pytest.mark.long
-def test_ten_epochs_of_mnist_are_the_same_training(judge, reference, port, mnist, dtype):
+def test_ten_epochs_of_mnist_are_the_same_training(
+    judge, series, record_property, reference, port, mnist, dtype
+):
     torch_port.use_device("cpu")  # as the command line does
     images, labels, test_images, test_labels = mnist(dtype)
     # Both dtypes start from the same numbers, and the oracle trains in float64 in both: labels
@@ -25,6 +28,9 @@ def test_ten_epochs_of_mnist_are_the_same_training(judge, reference, port, mnist
     training.evaluation(judge, RUNG, reference, free_port, oracle, test_images, test_labels)
     accuracy = np.mean(reference.predict(test_images) == test_labels)
     assert 0.80 <= accuracy <= 0.83
+    if dtype == "float32":
+        shown = trained(reference, free_port, weights, test_images, test_labels)
+        record_property("trained", shown)
 
 
 @pytest.mark.parametrize("dtype", ["float32"], indirect=True)

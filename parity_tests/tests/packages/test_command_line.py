@@ -5,12 +5,16 @@ import json
 import os
 import re
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from safetensors.numpy import load_file, save_file
+from tensorboard.backend.event_processing import event_accumulator
+from tensorboard.util import tensor_util
 
 import torch_port
 
@@ -210,3 +214,61 @@ def test_a_device_that_is_not_there_is_refused(command, package):
     status, out, err = command("train", "--device", "cuda")
     assert (status, out) == (2, "")
     assert "device 'cuda' was asked for, but none was found" in err
+
+
+def test_both_write_the_same_tags_and_steps_for_tensorboard(data, status_of, tmp_path):
+    options = ["--epochs", 1, "--batch-size", 30_000, "--data", data]
+    found = {}
+    for name in ("tf_reference", "torch_port"):
+        main = importlib.import_module(f"{name}.__main__").main
+        log = tmp_path / f"{name}.jsonl"
+        assert status_of(main, "train", *options, "--tensorboard", tmp_path, "--log", log) == 0
+        events = event_accumulator.EventAccumulator(str(tmp_path / name)).Reload()
+        found[name] = {
+            tag: [(event.step, value(event)) for event in events.Tensors(tag)]
+            for tag in events.Tags()["tensors"]
+        } | {
+            tag: [(event.step, event.value) for event in events.Scalars(tag)]
+            for tag in events.Tags()["scalars"]
+        }
+        _, *steps, last = map(json.loads, log.read_text().splitlines())
+        losses = [np.float32(step["loss"]) for step in steps]
+        assert found[name]["loss"] == list(enumerate(losses))
+        assert found[name]["accuracy"] == [(2, np.float32(last["accuracy"]))]
+    assert found["tf_reference"].keys() == found["torch_port"].keys() == {"loss", "accuracy"}
+
+
+def test_a_folder_for_tensorboard_that_cannot_be_made_is_refused(command, tmp_path):
+    (tmp_path / "file").touch()
+    status, out, err = command("train", "--tensorboard", tmp_path / "file")
+    assert (status, out) == (2, "")
+    assert str(tmp_path / "file") in err
+
+
+def value(event):
+    """Return the number that an event of TensorFlow's writer holds."""
+    return tensor_util.make_ndarray(event.tensor_proto).item()
+
+
+def test_the_port_writes_for_tensorboard_without_tensorflow(tmp_path):
+    code = (
+        "import pathlib, sys\n"
+        "from torch_port.curves import scalar_writer\n"
+        f"with scalar_writer(pathlib.Path({str(tmp_path)!r})) as write:\n"
+        "    write('loss', 1.5, 0)\n"
+        "assert 'tensorflow' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+    assert len(list((tmp_path / "torch_port").iterdir())) == 1
+
+
+@pytest.mark.parametrize("subcommand", [[], ["train"], ["evaluate"], ["gradients"], ["notebook"]])
+def test_the_help_fits_a_screen_of_48_lines_and_80_columns(
+    package, status_of, capsys, monkeypatch, subcommand
+):
+    monkeypatch.setenv("COLUMNS", "80")
+    main = importlib.import_module(f"{package.__name__}.__main__").main
+    assert status_of(main, *subcommand, "--help") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert len(lines) <= 48
+    assert max(map(len, lines[1:])) <= 80  # tyro folds all but the line of usage

@@ -88,7 +88,7 @@ def test_twins_have_one_structure_and_differ_only_where_a_framework_is_named(mod
 @pytest.mark.parametrize(
     "module",
     [
-        *("__init__.py", "__init__.pyi", "__main__.py"),
+        *("__init__.py", "__init__.pyi", "__main__.py", "notebook.py"),
         *("arguments.py", "command_line.py", "files.py", "run_log.py"),
     ],
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from parity_tests.__main__ import main
+from parity_tests.page.render import embedded_data
 from parity_tests.tests.ports.sources import (
     BACKWARD,
     BATCHED,
@@ -158,6 +159,25 @@ def test_a_wrong_port_fails_and_its_mistake_is_named(check, source, rung, name):
     assert failed[0].startswith(rung)
     assert f"-> {rung}: explained by: {name} (" in out
     assert "is not the same training as the reference" in err
+
+
+def test_a_report_is_a_page_and_a_block_for_a_pull_request(check, tmp_path):
+    status, *_ = check(BOOK.replace("g * 1e-3", "g * 1e-2"), "--report", tmp_path / "report.html")
+    assert status == 1
+    page, markdown = ((tmp_path / name).read_text() for name in ("report.html", "report.md"))
+    for words in ("one update", "explained by", "naive-parity check", "layers.0.W"):
+        assert words in page
+        assert words in markdown
+    compared = embedded_data(tmp_path / "report.html")["compared"]
+    wrong = [one["rung"] for one in compared if one["difference"] > one["bound"]]
+    assert wrong[0] == "one update"
+
+
+def test_a_report_that_cannot_be_written_is_refused_before_the_port_is_run(check, tmp_path):
+    status, out, err = check("raise SystemExit('it ran')", "--report", tmp_path / "no" / "x.html")
+    assert status == 2
+    assert "cannot be written" in err
+    assert "judged" not in out + err
 
 
 def test_a_mistake_that_nobody_knows_is_unexplained(check):
