@@ -211,7 +211,8 @@ class ModelSearch:
                 break
         explaining = [names for names, (_, explains) in left.items() if explains]
         if not explaining:
-            closest = sorted(left, key=lambda names: left[names][0])[:CLOSEST]
+            single = [names for names in left if len(names) == 1]
+            closest = sorted(single, key=lambda names: left[names][0])[:CLOSEST]
             for one, other in combinations(closest, 2):
                 left[one + other] = self.residual(rung, made, one + other, first)
                 if left[one + other][1]:

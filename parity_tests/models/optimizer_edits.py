@@ -18,9 +18,9 @@ def of(model: Any) -> Iterator[Edit]:
     config = optimizer.get_config()
 
     def edit(said: str, takes: str, make: Callable[[type], type], **values: Any) -> Edit:
-        return Edit(
-            "optimizer", said, "update", partial(_with_optimizer, model, make, values), takes=takes
-        )
+        rung = "gradients" if "clip" in takes else "update"
+        plant = partial(_with_optimizer, model, make, values)
+        return Edit("optimizer", said, rung, plant, takes=takes)
 
     for said, values in _settings(config):
         yield edit(said, ", ".join(values), lambda kind: kind, **values)
