@@ -19,10 +19,11 @@ results := parity_tests/measurements/results
 # The tests run in as many processes as there are cores, each of one thread.
 one_thread := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 in_parallel := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+pairs := parity_tests/tests/models
 proof_tests := parity_tests/tests/ladder parity_tests/tests/traps
 tests := $(one_thread) $(run) -m pytest --data="$$DATA"
 
-.PHONY: help install data train-torch train-tf parity test search soak check record traps bench \
+.PHONY: help install data train-torch train-tf parity test search soak check record traps zoo bench \
 	lint diff clean
 .DEFAULT_GOAL := help
 
@@ -76,6 +77,11 @@ record: $(installed) $(mnist) ## Record the reference, to check ports without Te
 
 traps: $(installed) $(mnist) ## Plant each known mistake and show what sees it (half an hour)
 	@$(proof) traps --data "$$DATA" --output parity_tests/traps/sensitivity.json $(ARGS)
+
+zoo: $(installed) ## Judge pairs of Keras models and ports, right and wrong, and time it (half an hour)
+	@$(proof) zoo $(pairs)/zoo --output $(pairs)/zoo.json
+	@$(proof) zoo $(pairs)/published --output $(pairs)/published.json
+	@$(proof) model-times --output $(pairs)/times.json
 
 bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs against others (half an hour)
 	@$(proof) bench --peers $(peers) --data "$$DATA" \

@@ -19,6 +19,7 @@ def run() -> int:
     from parity_tests.ladder.compare import Divergence
     from parity_tests.measurements import benchmark, book_numbers, experiments
     from parity_tests.models import sensitivity as models
+    from parity_tests.models import timing
     from parity_tests.ports import recording
     from parity_tests.ports.messages import PortError
     from parity_tests.traps import sensitivity
@@ -31,6 +32,7 @@ def run() -> int:
             "fetch-mnist": fetch_mnist.fetch,
             "traps": sensitivity.traps,
             "zoo": models.zoo,
+            "model-times": timing.model_times,
             "learning-rates": experiments.learning_rates,
             "rmsprop": experiments.rmsprop,
             "book-numbers": book_numbers.book_numbers,

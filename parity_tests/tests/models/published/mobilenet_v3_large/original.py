@@ -1,6 +1,6 @@
 import keras
 
-model = keras.applications.ConvNeXtTiny(
+model = keras.applications.MobileNetV3Large(
     weights=None,
     input_shape=(64, 64, 3),
     classes=10,
