@@ -57,7 +57,7 @@ class Checkpoints:
 
     def files(self) -> list[Path]:
         """Return the checkpoints in the folder, the last one first."""
-        return sorted(self.folder.glob("*-*.safetensors"), reverse=True)
+        return sorted(self.folder.glob(f"{'[0-9]' * 7}-{'[0-9]' * 7}.safetensors"), reverse=True)
 
     def check_empty(self) -> None:
         """Refuse a folder that holds checkpoints of another run, which would be removed.

@@ -62,12 +62,10 @@ def train(
         tensorboard: Write the same losses and the accuracy into this folder, for TensorBoard.
         data: Folder that holds MNIST in MNIST/raw.
         device: Where to compute.
-        checkpoint: Write checkpoints to this folder: after each epoch, within it as often as
-            --checkpoint-steps says, and where a signal ends the run. The last two are kept.
+        checkpoint: Write checkpoints to this folder, of which the last two are kept.
         checkpoint_steps: Steps of an epoch from one checkpoint to the next.
-        resume: Go on from the last checkpoint in this folder, with the options of that run,
-            and write further checkpoints to it.
-        other_framework: Let --resume take a checkpoint of the other framework.
+        resume: Go on from the last checkpoint in this folder, with the same options.
+        other_framework: Let --resume take the other framework's.
     """
     if epochs is None:
         epochs = 10 if example == "scratch" else 5
@@ -244,6 +242,8 @@ def notebook(
     """
     from .notebook import make_notebook
 
+    check_integer("--epochs", epochs, 1, 1_000_000)
+    check_integer("--batch-size", batch_size, 1, 60_000)
     files.check_outputs([file], [])
     files.write_whole(file, make_notebook(file, data, epochs, batch_size, run))
 

@@ -163,6 +163,8 @@ class _Examination:
         made: list[str] = []
         for rung in RUNGS if not self._draws() else ():
             made += self._judge(rung, made)
+        verdicts = self.verdicts.by_rung
+        self.search.judged = [r for r in RUNGS if not verdicts.get(r, "not").startswith("not")]
         if any(rung in RUNGS for rung in self.verdicts.failed):
             self.verdicts.findings += self._explained()
             self.verdicts.shown["hypotheses"] = self.search.tried
@@ -200,7 +202,9 @@ class _Examination:
     def _draws(self) -> bool:
         """Return whether the port draws random numbers that were not switched off."""
         runs = [self.port.trace(True, seed=seed)[1] for seed in (0, 1)]
-        draws = not all(np.array_equal(runs[0][name], runs[1][name]) for name in runs[0])
+        draws = runs[0].keys() != runs[1].keys() or not all(
+            np.array_equal(array, runs[1][name], equal_nan=True) for name, array in runs[0].items()
+        )
         if draws:
             self.verdicts.add("noise", "FAIL in training, two runs with the same weights differ")
             self.verdicts.findings.append(
@@ -225,11 +229,14 @@ class _Examination:
         if rung in ("gradients", "update") and not any(c.truth.any() for c in every):
             self.verdicts.add(rung, "not judged: all are 0 in the model, which proves nothing")
             return []
-        self.verdicts.shown["compared"] += [{"rung": rung, **c.as_json()} for c in every]
         self._say_ambiguous(every)
         wrong = [compared for compared in every if compared.fails]
         own = self.search.of_framework(rung, made) if wrong else []
-        if own and not any(c.fails for c in self.ladder.compared(rung, [*made, *own])):
+        with_own = list(self.ladder.compared(rung, [*made, *own])) if own else every
+        if right := own and not any(compared.fails for compared in with_own):
+            every = with_own
+        self.verdicts.shown["compared"] += [{"rung": rung, **c.as_json()} for c in every]
+        if right:
             self.verdicts.add(rung, f"pass, but that {' and '.join(grouped(own))}")
             return own
         worst = max(every, key=lambda c: c.difference / c.bound if c.bound else np.inf)

@@ -10,7 +10,7 @@ from typing import Any
 from parity_tests.models.compared import FLOOR, Compared
 from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.sides import STEPS, WHOLE
-from parity_tests.ports.messages import PortError
+from parity_tests.ports.messages import PortError, ProcessEnded
 from parity_tests.ports.relations import relate
 from parity_tests.ports.verdicts import Finding
 
@@ -20,7 +20,7 @@ MOST = 12
 """Mistakes of one rung that are explained one by one."""
 MANY = 6
 """Layers that are named one by one."""
-NEAR = 3
+BEFORE = 3
 """Units before the first difference whose layers, and those after them, are searched first."""
 AMBIGUOUS = 1e-3
 """Relative difference from which on Keras's backends do not mean the same."""
@@ -61,12 +61,14 @@ class ModelSearch:
     Attributes:
         ladder: Of the model and its port.
         edits: What can be made in the model, as its process describes it.
+        judged: The rungs that could be judged, in their order.
         bounds: By rung, the largest of what the model itself leaves room for.
         tried: By "name" of a mistake and its "rung", the "residual" that it left over.
     """
 
     ladder: ModelLadder
     edits: Sequence[Described]
+    judged: list[str] = field(default_factory=list)
     bounds: dict[str, float] = field(default_factory=dict)
     tried: list[dict[str, Any]] = field(default_factory=list)
 
@@ -74,7 +76,7 @@ class ModelSearch:
         """Return what explains each divergence, up to the first that stays unexplained."""
         made = self.missing()
         found: list[Finding] = []
-        for rung in RUNGS:
+        for rung in self.judged:
             every = [c for c in self.ladder.compared(rung, []) if c.own < AMBIGUOUS]
             self.bounds[rung] = max((c.bound for c in every), default=0.0)
             before = len(found)
@@ -145,8 +147,10 @@ class ModelSearch:
         """Return the place of the first rung that fails, from one on."""
         with self._outside(rung, made[-1:], first):
             try:
-                rest = list(RUNGS)[RANK[rung] :]
+                rest = self.judged[self.judged.index(rung) :]
                 return next((RANK[r] for r in rest if self._first(r, made)), len(RUNGS))
+            except ProcessEnded:
+                raise
             except PortError:
                 return -1
 
@@ -166,7 +170,7 @@ class ModelSearch:
         """Judge those calls of units only that mistakes can reach, up to the first that differs."""
         near, places = self._near(first.where), self._places(first.where)
         reached = all(name.split(": ", 1)[0] in near for name in tried)
-        self.ladder.window = (max(0, places[0] - NEAR) if reached else 0, places[-1] + 1)
+        self.ladder.window = (max(0, places[0] - BEFORE) if reached else 0, places[-1] + 1)
         try:
             yield
         finally:
@@ -275,7 +279,7 @@ class ModelSearch:
     def _near(self, path: str) -> set[str]:
         """Return the names of the layers that are called shortly before a unit, or at the end."""
         places, order = self._places(path), self.ladder.truth.order()
-        return {name for name, count in order for p in places if p - NEAR < count <= p}
+        return {name for name, count in order for p in places if p - BEFORE < count <= p}
 
     def _places(self, path: str) -> list[int]:
         """Return which calls of units are those of one; of none, the place after the last."""
@@ -295,6 +299,8 @@ class ModelSearch:
                         return largest, False
                     if compared.label == first.label:  # what leaves as much explains nothing
                         return largest, largest <= first.difference / 10
+            except ProcessEnded:
+                raise
             except PortError:  # the mistake cannot be made in this model
                 return math.inf, False
         return math.inf, False
@@ -306,6 +312,8 @@ def cannot_tell(ladder: ModelLadder, edits: Sequence[Described]) -> tuple[str, .
     for edit in edits:
         try:
             said, _ = ladder.truth.process.ask("shows", edit=edit["name"], steps=STEPS)
+        except ProcessEnded:
+            raise
         except PortError:  # it cannot be made here
             continue
         if not said["shows"]:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.ports.messages import PortError, UnusablePort, decode, encode
+from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort, decode, encode
 
 ROOT = Path(__file__).parents[2]
 
@@ -75,7 +75,10 @@ class KerasProcess:
             PortError: If the file raised an error, or its process ended.
         """
         if not self._connection.poll(self.limit):
-            raise PortError(f"{self.path} took more than {self.limit:g} s: does it loop for ever?")
+            self._process.kill()  # or its late answer would be taken for the next one
+            raise ProcessEnded(
+                f"{self.path} took more than {self.limit:g} s: does it loop for ever?"
+            )
         try:
             answer, found = decode(self._connection.recv_bytes())
         except (EOFError, OSError) as error:
@@ -93,11 +96,11 @@ class KerasProcess:
         self.send(method, arrays, **options)
         return self.receive()
 
-    def _ended(self) -> PortError:
+    def _ended(self) -> ProcessEnded:
         self._process.wait()
         self._errors.seek(0)
         lines = self._errors.read().decode(errors="replace").splitlines() or ["no message"]
-        return PortError(
+        return ProcessEnded(
             f"the process of {self.path} ended with exit status {self._process.returncode}: "
             f"{lines[-1]}"
         )

@@ -13,6 +13,7 @@ from tyro.conf import Positional
 
 from parity_tests.models.check import examine
 from parity_tests.ports.verdicts import Verdicts
+from torch_port.files import check_outputs, write_or_rescue
 
 
 def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
@@ -25,6 +26,7 @@ def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
         folder: Of the pairs.
         output: Write what was found to this JSON file.
     """
+    check_outputs([output])
     pairs = sorted(path.parent for path in folder.glob("*/port.py"))
     if not pairs:
         raise FileNotFoundError(f"there is no port.py in a folder of {folder}: expected pairs")
@@ -32,7 +34,7 @@ def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
     for pair in pairs:
         print(pair.name, flush=True)
         found[pair.name] = measured(pair)
-    output.write_text(json.dumps(found, indent=1) + "\n")
+    write_or_rescue(output, (json.dumps(found, indent=1) + "\n").encode(), "what was found")
 
 
 def measured(pair: Path) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
+from torch_port.files import check_outputs, write_or_rescue
+
 WIDTHS = {"1e5": 33, "1e6": 105, "1e7": 333}
 """By the number of parameters, the channels of the first convolution."""
 
@@ -59,6 +61,7 @@ def model_times(output: Path = Path("times.json")) -> None:
     Args:
         output: Write the seconds and the megabytes to this JSON file.
     """
+    check_outputs([output])
     rows = []
     for size, width in WIDTHS.items():
         for constants in (RIGHT, WRONG):
@@ -69,7 +72,9 @@ def model_times(output: Path = Path("times.json")) -> None:
                 found = measured([port, "--reference", original])
             rows.append({"parameters": size, "right": constants == RIGHT, **found})
             print(rows[-1], flush=True)
-    output.write_text(json.dumps(rows, indent=1) + "\n")
+            if found["status"] != (constants != RIGHT):
+                raise ChildProcessError(f"the check ended with status {found['status']}")
+    write_or_rescue(output, (json.dumps(rows, indent=1) + "\n").encode(), "the times")
 
 
 def measured(arguments: Sequence[str | Path]) -> dict[str, Any]:
@@ -80,15 +85,18 @@ def measured(arguments: Sequence[str | Path]) -> dict[str, Any]:
     command = [sys.executable, "-m", "parity_tests", "check", *map(str, arguments)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     root = psutil.Process(process.pid)
-    while process.poll() is None:
-        held = 0
-        for part in (root, *root.children(recursive=True)):
-            try:
-                held += part.memory_full_info().pss  # what is shared is counted once
-            except psutil.Error:  # it has just ended
-                continue
-        most = max(most, held)
-        time.sleep(0.2)
+    try:
+        while process.poll() is None:
+            held = 0
+            for part in (root, *root.children(recursive=True)):
+                try:
+                    held += part.memory_full_info().pss  # what is shared is counted once
+                except psutil.Error:  # it has just ended
+                    continue
+            most = max(most, held)
+            time.sleep(0.2)
+    finally:
+        process.terminate()
     seconds = time.perf_counter() - start
     return {"status": process.returncode, "seconds": round(seconds, 1), "megabytes": most >> 20}
 

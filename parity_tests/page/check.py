@@ -104,7 +104,7 @@ def bars(compared: Sequence[Found]) -> list[dict[str, Any]]:
 def in_words(share: float) -> str:
     """Return a share of a bound in words."""
     if math.isinf(share):
-        return "no bound"
+        return "beyond any bound"
     return f"{share:.1e} x bound" if share else "equal"
 
 

@@ -76,7 +76,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 @pytest.fixture(scope="session")
 def data(request: pytest.FixtureRequest) -> Path:
     """The folder that holds MNIST in MNIST/raw."""
-    return request.config.getoption("--data")
+    return request.config.getoption("--data").absolute()
 
 
 @pytest.fixture(scope="session")

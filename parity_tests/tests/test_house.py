@@ -15,7 +15,7 @@ MAY_IMPORT = {
     "parity_tests/ladder": set(),
     "parity_tests/traps": {"parity_tests/ladder", "torch_port", "torch"},
     "parity_tests/ports": {"parity_tests/ladder", "parity_tests/traps", "tf_reference", "torch"},
-    "parity_tests/models": {"parity_tests/ladder", "parity_tests/ports"},
+    "parity_tests/models": {"parity_tests/ladder", "parity_tests/ports", "torch_port"},
     "parity_tests/page": {"parity_tests/ladder"},
     "parity_tests/measurements": {
         "parity_tests/ladder",

@@ -2,11 +2,15 @@
 
 import json
 import re
+import sys
+from contextlib import closing
 
 import pytest
 
 from parity_tests import assert_same_training
 from parity_tests.__main__ import main
+from parity_tests.models.reference import KerasProcess
+from parity_tests.ports.messages import ProcessEnded
 from parity_tests.tests.models.test_zoo import ZOO
 
 ORIGINAL = """
@@ -161,3 +165,49 @@ def test_alike_branches_that_the_port_calls_in_another_order_are_paired_by_their
     status, out, err = check(CROSSED, BRANCHES)
     assert status == 0, out + err
     assert re.search(r"left/kernel +b.weight", out)
+
+
+@pytest.mark.soak
+def test_what_was_found_stays_where_a_later_rung_cannot_be_judged(check):
+    wrong = PORT.replace("4), torch.nn.Linear", "4), torch.nn.ReLU(), torch.nn.Linear")
+    step = "def train_step(x, y):\n    raise ValueError('no')\n"
+    status, out, err = check(wrong + step, ORIGINAL)
+    assert status == 1, out + err
+    assert "-> between: explained by: dense: its activation is relu" in out
+    assert re.search(r"loss +not judged: .*ValueError: no", out)
+
+
+@pytest.mark.soak
+def test_numbers_that_are_not_finite_are_not_taken_for_random_ones(check):
+    wrong = PORT.replace("4), torch.nn.Linear", "4), Broken(), torch.nn.Linear")
+    broken = "class Broken(torch.nn.Module):\n    def forward(self, x):\n"
+    broken += "        return x * float('nan')\n"
+    status, out, err = check(wrong.replace("model =", broken + "model ="), ORIGINAL)
+    assert (status, "random" in out) == (1, False), out + err
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("side", ["port", "model"])
+def test_random_numbers_other_than_those_of_dropout_are_said(check, side):
+    port, original = PORT, ORIGINAL
+    if side == "port":
+        noise = "class Noise(torch.nn.Module):\n    def forward(self, x):\n"
+        noise += "        return x + torch.randn_like(x) if self.training else x\n"
+        port = port.replace("4), torch", "4), Noise(), torch").replace("model =", noise + "model =")
+    else:
+        noise = "class Noise(keras.layers.Layer):\n    def call(self, x, training=False):\n"
+        noise += "        return x + keras.random.normal((8, 4)) if training else x\n"
+        original = original.replace("Dense(4), ", "Dense(4), Noise(), ")
+        original = original.replace("model =", noise + "model =")
+    status, out, err = check(port, original)
+    assert status == {"port": 1, "model": 2}[side], out + err
+    assert "random" in out + err
+
+
+def test_a_process_of_keras_that_has_ended_is_no_answer(tmp_path):
+    (tmp_path / "original.py").write_text(ORIGINAL)
+    process = KerasProcess(tmp_path / "original.py", "float64", "tensorflow", sys.executable)
+    with closing(process):
+        process._process.kill()
+        with pytest.raises(ProcessEnded, match="ended with exit status -9"):
+            process.ask("describe")

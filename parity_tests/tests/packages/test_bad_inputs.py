@@ -63,7 +63,7 @@ def full_disk(monkeypatch, files):
         (["train", "--bogus", "1"], "Unrecognized options: --bogus, 1; For full helptext, run"),
         (["train", "--epochs"], "Missing value for argument '--epochs'"),
         (["trian"], "Unrecognized options: trian; Available subcommands: train, evaluate"),
-        ([], "Expected one of {train, evaluate, gradients}; For full helptext, run"),
+        ([], "Expected one of {train, evaluate, gradients, notebook}; For full helptext, run"),
         (["evaluate"], "--weights PATH"),
     ],
     ids=lambda value: " ".join(value)[:30] if isinstance(value, list) else "",

@@ -78,7 +78,7 @@ def killed_and_whole(package, data, tmp_path, options, kills):
 
 
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_files(data, tmp_path):
-    killed, whole = killed_and_whole("torch_port", data, tmp_path, ["--epochs", "1"], kills=1)
+    killed, whole = killed_and_whole("torch_port", data, tmp_path, ["--epochs", "3"], kills=1)
     assert killed == whole
 
 

@@ -43,7 +43,7 @@ def test_a_port_that_agrees_has_a_page_without_a_failure(failing_check):
     agrees = failing_check | {"verdict": "agrees", "rungs": rungs, "findings": []}
     text = Page(check_page(agrees)).text
     assert "✓ agrees" in text
-    assert "Cause" not in text
+    assert "Finding" not in text
     assert "divergence" not in Page(check_page({key: agrees[key] for key in KEYS})).text
 
 
@@ -52,7 +52,7 @@ def test_the_first_tensor_beyond_its_bound_is_marked(failing_check):
     assert [bar["first"] for bar in shown] == [False, True, False]
     assert [bar["beyond"] for bar in shown] == [False, True, True]
     assert shown[0]["percent"] < shown[0]["bound_at"] < shown[1]["percent"]
-    assert shown[2]["words"] == "no bound"
+    assert shown[2]["words"] == "beyond any bound"
 
 
 def test_what_was_not_judged_is_told_with_its_reason_where_there_is_one(failing_check):

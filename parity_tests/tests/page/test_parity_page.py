@@ -7,6 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 
+from parity_tests.ladder.compare import Record
 from parity_tests.page.parity import RESULTS, TRAPS, bar, in_words, parity_page
 from parity_tests.page.render import embedded_data, finite
 from parity_tests.page.series import Series, trained
@@ -136,6 +137,8 @@ def test_a_curve_shows_the_step_nearest_to_its_bound_of_the_tensor_nearest_to_it
 
 def test_the_series_keep_nothing_of_other_rungs_and_nothing_of_the_oracle_alone():
     series = Series("another rung")
+    for rung, arrays in (("ten epochs", {"port": 0}), ("another rung", {"oracle": 0})):
+        series(Record(rung, "loss", "float32", ""), np.array([1e-7]), 1e-7, 1e-6, 1.0, arrays)
     assert series.as_json() == {"losses": {}, "differences": {}}
 
 

@@ -242,6 +242,7 @@ def test_what_cannot_answer_gets_a_readable_verdict(check, source, status, messa
     assert "Traceback" not in out + err
 
 
+@pytest.mark.soak
 def test_a_folder_with_a_module_of_python_s_own_name_does_no_harm(tmp_path, data):
     (tmp_path / "port.py").write_text(BOOK)
     (tmp_path / "random.py").write_text("raise RuntimeError('not this one')")
