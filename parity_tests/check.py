@@ -83,7 +83,7 @@ def check(
 def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -> None:
     """Write what was found to the files that were asked for."""
     if json_file is not None:
-        json_file.write_text(json.dumps(finite(found), indent=1) + "\n")
+        write_whole(json_file, (json.dumps(finite(found), indent=1) + "\n").encode())
     if report is not None:
         found["command"] = shlex.join(["naive-parity", *sys.argv[1:]])
         write_whole(report, check_page(found).encode())

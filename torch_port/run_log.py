@@ -40,8 +40,9 @@ class RunLog:
                 f"{path} is being written by another run: wait for its end, or name another file"
             ) from None
         if state is not None:
-            self._sha256.update(self._file.read(state["bytes"]))
             self._length = state["bytes"]
+            held = os.fstat(self._file.fileno()).st_size
+            self._sha256.update(self._file.read(min(self._length, held)))
             if self._sha256.hexdigest() != state["sha256"]:
                 self._file.close()
                 raise ValueError(

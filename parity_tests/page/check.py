@@ -119,20 +119,25 @@ def check_markdown(found: Found) -> str:
     lines += [f"- {code(finding)}" for finding in found["findings"]]
     lines += ["", "| rung | verdict |", "|---|---|"]
     for rung in (rung_state(*item) for item in found["rungs"].items()):
-        lines.append(f"| {code(rung['name'])} | {code(rung['verdict'])} |")
+        lines.append(f"| {cell(rung['name'])} | {cell(rung['verdict'])} |")
     if left := unseen(found):
         lines += ["", "Not seen: " + ", ".join(map(code, left))]
     if command := found.get("command"):
-        lines += ["", f"Repeat it by {code(command)}."]
+        lines += ["", "Repeat it by", "", *fenced(command)]
     return "\n".join(lines) + "\n"
 
 
 def code(text: str) -> str:
-    """Return a text as Markdown shows it letter by letter, in one line of a table."""
-    line = " ".join(text.split()).replace("|", r"\|")
+    """Return a text as Markdown shows it letter by letter, in one line."""
+    line = " ".join(text.split())
     ticks = "`" * (1 + max(map(len, re.findall("`+", line)), default=0))
     space = " " if ticks != "`" or not line else ""
     return f"{ticks}{space}{line}{space}{ticks}"
+
+
+def cell(text: str) -> str:
+    """Return a text as Markdown shows it letter by letter, in a table."""
+    return code(text).replace("|", r"\|")
 
 
 def fenced(text: str) -> list[str]:

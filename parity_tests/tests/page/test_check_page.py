@@ -3,7 +3,7 @@
 import pytest
 from markdown_it import MarkdownIt
 
-from parity_tests.page.check import bars, check_markdown, check_page, code, fenced, unseen
+from parity_tests.page.check import bars, cell, check_markdown, check_page, code, fenced, unseen
 from parity_tests.page.render import embedded_data
 from parity_tests.tests.page.conftest import HOSTILE
 from parity_tests.tests.page.test_parity_page import Page
@@ -72,9 +72,10 @@ def test_hypotheses_are_ranked_by_what_they_leave(failing_check):
 )
 def test_markdown_shows_any_text_letter_by_letter(text):
     markdown = MarkdownIt().enable("table")
-    row = markdown.render(f"| a | b |\n|---|---|\n| {code(text)} | {code(text)} |\n")
+    row = markdown.render(f"| a | b |\n|---|---|\n| {cell(text)} | {cell(text)} |\n")
     assert row.count("<td>") == row.count("<code>") == 2
     assert Page(row).text.endswith(f"{' '.join(text.split())} {' '.join(text.split())}")
+    assert Page(markdown.render(code(text))).text == " ".join(text.split())
     block = markdown.render("\n".join(fenced(text)))
     assert block.count("<") == 4
     assert Page(block).text == " ".join(text.split())
