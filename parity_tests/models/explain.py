@@ -185,14 +185,13 @@ class ModelSearch:
         alike = [name for name in alike if name not in made]
         if len(alike) < 2 or self._first(rung, [*made, *found.mistakes]) is None:
             return found
-        before = self._wrong(rung, made)
+        judged, before = self._wrong(rung, made)
         with self._outside(rung, alike, first):
-            after = self._wrong(rung, [*made, *alike])
-        units = {call["unit"].split("/")[-1] for call in self.ladder.truth.trace(False)[0]}
+            _, after = self._wrong(rung, [*made, *alike])
 
         def mends(name: str) -> bool:
             place = name.split(": ", 1)[0]
-            return place in before - after if place in units else after < before
+            return place in before - after if place in judged else after < before
 
         if rung == "layers":
             right = [name for name in alike if name in found.mistakes or mends(name)]
@@ -200,10 +199,15 @@ class ModelSearch:
             right = alike if not after else []
         return replace(found, mistakes=tuple(right), alternatives=()) if right else found
 
-    def _wrong(self, rung: str, made: list[str]) -> set[str]:
-        """Return the names of the units that differ."""
-        every = self.ladder.compared(rung, made)
-        return {c.where.split("/")[-1] for c in every if self._fails(rung, c, bool(made))}
+    def _wrong(self, rung: str, made: list[str]) -> tuple[set[str], set[str]]:
+        """Return the names of the units that are judged, and of those that differ."""
+        judged, wrong = set(), set()
+        for compared in self.ladder.compared(rung, made):
+            name = compared.where.split("/")[-1]
+            judged.add(name)
+            if self._fails(rung, compared, bool(made)):
+                wrong.add(name)
+        return judged, wrong
 
     def find(self, rung: str, made: list[str], first: Compared) -> Finding:
         """Return what explains the first divergence of a rung, one mistake or two."""

@@ -34,7 +34,8 @@ def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
     for pair in pairs:
         print(pair.name, flush=True)
         found[pair.name] = measured(pair)
-    write_or_rescue(output, (json.dumps(found, indent=1) + "\n").encode(), "what was found")
+        content = (json.dumps(found, indent=1) + "\n").encode()  # after each, as it takes long
+        write_or_rescue(output, content, "what was found")
 
 
 def measured(pair: Path) -> dict[str, Any]:
