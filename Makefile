@@ -80,7 +80,6 @@ traps: $(installed) $(mnist) ## Plant each known mistake and show what sees it (
 
 zoo: $(installed) ## Judge pairs of Keras models and ports, right and wrong, and time it (half an hour)
 	@$(proof) zoo $(pairs)/zoo --output $(pairs)/zoo.json
-	@$(proof) zoo $(pairs)/published --output $(pairs)/published.json
 	@$(proof) model-times --output $(pairs)/times.json
 
 bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs against others (half an hour)

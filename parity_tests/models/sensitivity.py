@@ -19,8 +19,8 @@ from torch_port.files import check_outputs, write_or_rescue
 def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
     """Judge each pair of a folder, as it is and with each of its mistakes.
 
-    A pair is a folder with an original.py, a port.py and, if the port is right, a mistakes.toml
-    of what is replaced in it by what.
+    A pair is a folder with an original.py, a right port.py, and a mistakes.toml of what is
+    replaced in it by what.
 
     Args:
         folder: Of the pairs.
@@ -40,9 +40,6 @@ def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
 
 def measured(pair: Path) -> dict[str, Any]:
     """Return what the check says of a pair."""
-    if not (pair / "mistakes.toml").is_file():
-        verdicts = _judged(pair / "port.py", pair, "float64")
-        return {"failed": verdicts.failed, "findings": verdicts.findings}
     return {
         "right": {
             dtype: not _judged(pair / "port.py", pair, dtype).failed
@@ -99,10 +96,3 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     count, caught, named, false = total
     lines.append(f"| all | | {caught} of {count} | {named} of {count} | {false} |")
     return "\n".join(lines)
-
-
-def published(found: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return what was found of pairs that may not be the same, as a Markdown list."""
-    return "\n".join(
-        f"- **{name}**: {'; '.join(row['findings']) or 'the same'}." for name, row in found.items()
-    )

@@ -1,9 +1,11 @@
 """The zoo: pairs of a Keras model and its right port, and ports with one mistake each."""
 
+import json
 from pathlib import Path
 
 import pytest
 
+from parity_tests.models import sensitivity, timing
 from parity_tests.models.check import examine
 from parity_tests.models.sensitivity import mistakes
 
@@ -45,6 +47,39 @@ def test_a_mistake_is_caught_and_named(name, mistake, tmp_path, capsys):
     assert len(verdicts.findings) == len(true), verdicts.findings
     for name, finding in zip(true, verdicts.findings, strict=True):
         assert name in finding
+
+
+PUBLISHED = {
+    "densenet121": ("epsilon is 1e-05, not 1.001e-05", "momentum is 0.9, not 0.99"),
+    "efficientnet_b0": (
+        "rescaling: it is missing and stem_conv_pad: its padding is the same on both sides",
+        *("epsilon is 1e-05, not 0.001", "momentum is 0.9, not 0.99"),
+    ),
+    "mobilenet_v2": (
+        *("rates of dropout [0.2] in the port, [] in the model", "Conv1: its padding is the same"),
+        *("epsilon is 1e-05, not 0.001", "momentum is 0.9, not 0.999"),
+    ),
+    "mobilenet_v3_small": ("conv: its padding is the same", "momentum is 0.99, not 0.999"),
+}
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_what_torchvision_does_otherwise_than_keras_is_named(name):
+    pair = ZOO.parent / "published" / name
+    verdicts = examine(pair / "port.py", pair / "original.py", "float64")
+    assert not any("unexplained" in finding for finding in verdicts.findings), verdicts.findings
+    for difference in PUBLISHED[name]:
+        assert any(difference in finding for finding in verdicts.findings), difference
+
+
+def test_the_readme_shows_what_the_commands_found():
+    readme = Path(sensitivity.__file__).with_name("README.md").read_text()
+    found = json.loads(ZOO.with_suffix(".json").read_text())
+    judged = {name: [of["mistake"] for of in row["mistakes"]] for name, row in found.items()}
+    assert judged == {name: [of["expected"] for of in mistakes(ZOO / name)] for name in PAIRS}
+    assert sensitivity.table(found) in readme
+    assert timing.table(json.loads((ZOO.parent / "times.json").read_text())) in readme
 
 
 def test_there_are_twelve_pairs_and_four_mistakes_of_each():
