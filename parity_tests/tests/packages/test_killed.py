@@ -77,6 +77,7 @@ def killed_and_whole(package, data, tmp_path, options, kills):
     return run.hashes(), whole.hashes()
 
 
+@pytest.mark.soak
 def test_a_run_that_is_killed_and_resumed_ends_with_the_same_files(data, tmp_path):
     killed, whole = killed_and_whole("torch_port", data, tmp_path, ["--epochs", "3"], kills=1)
     assert killed == whole
