@@ -163,8 +163,7 @@ class _Examination:
         made: list[str] = []
         for rung in RUNGS if not self._draws() else ():
             made += self._judge(rung, made)
-        verdicts = self.verdicts.by_rung
-        self.search.judged = [r for r in RUNGS if not verdicts.get(r, "not").startswith("not")]
+        self.search.judged = [rung for rung in self.verdicts.judged if rung in RUNGS]
         if any(rung in RUNGS for rung in self.verdicts.failed):
             self.verdicts.findings += self._explained()
             self.verdicts.shown["hypotheses"] = self.search.tried

@@ -66,8 +66,8 @@ class Settling:
                     return replace(ways[-1], kept=Answers())
         if not ways:
             raise [*problems, UnusablePort(f"{self.process.path}: its model returns nothing")][0]
-        best = replace(max(ways, key=self._agreement), kept=Answers())
-        return best if given else self._exchanged(best)
+        best = max(ways, key=self._agreement)
+        return replace(best if given else self._exchanged(best), kept=Answers())
 
     def _mapped(
         self, modules: list[Described], forms: list[str], given: Any, problems: list[PortError]
