@@ -1,16 +1,24 @@
 """One interface over the reference, the port and the oracle: NumPy arrays by name."""
 
 import io
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from functools import partial
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from parity_tests.ladder.oracle import EPSILON
+
+
+def of_batches(averages: np.ndarray, samples: int, epochs: int, batch_size: int) -> np.ndarray:
+    """Return the average loss of each batch, given that of each epoch so far."""
+    seen = np.minimum(np.arange(1, len(averages) // epochs + 1) * batch_size, samples)
+    totals = averages.reshape(epochs, -1) * seen
+    return (np.diff(totals, prepend=0) / np.diff(seen, prepend=0)).ravel()
 
 
 class PackageAdapter:
@@ -147,25 +155,27 @@ class PackageAdapter:
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
         """Train the first example from the weights, which change; return what `fit` does."""
+        with self.as_first_example() as first_example:
+            averages = self._fit(
+                partial(first_example.fit, self.model), images, labels, epochs, batch_size
+            )
+        return of_batches(averages, len(images), epochs, batch_size).astype(self.dtype)
+
+    @contextmanager
+    def as_first_example(self) -> Iterator[ModuleType]:
+        """Let the model be that of the first example, with the weights as they are."""
         first_example = import_module(f"{self.package_name}.first_example")
         weights, scratch = self.weights(), self.model
         self.package.use_dtype(self.dtype)
         self.model = first_example.mnist_model()
         self.load_weights(weights)
         try:
-            averages = self._fit(
-                partial(first_example.fit, self.model), images, labels, epochs, batch_size
-            )
+            yield first_example
             weights = self.weights()
         finally:
             self.model = scratch
             self.package.use_dtype("float32")
         self.load_weights(weights)
-        # From the averages of the epoch so far to those of the batches.
-        seen = np.minimum(np.arange(1, len(averages) // epochs + 1) * batch_size, len(images))
-        totals = averages.reshape(epochs, -1) * seen
-        of_batches = np.diff(totals, prepend=0) / np.diff(seen, prepend=0)
-        return of_batches.ravel().astype(self.dtype)
 
     def _fit(
         self, loop: Callable, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int

@@ -29,10 +29,11 @@ RUNGS = (
     "trajectory",
     "ten epochs",
     "first example",
+    "resumed",
 )
 
-LADDER = tuple(rung for rung in RUNGS if rung != "ten epochs")
-"""The rungs that `rungs` returns: all but the one that takes minutes."""
+LADDER = tuple(rung for rung in RUNGS if rung not in ("ten epochs", "resumed"))
+"""The rungs that `rungs` returns: all but the one that takes minutes, and that of checkpoints."""
 
 
 def data(judge: Judge, reference: Implementation, port: Implementation) -> None:
@@ -200,7 +201,8 @@ def rungs(
         fit(judge, "trajectory", *pair(), images[:250], labels[:250], make_oracle)
 
     def first_example() -> None:
-        fit(judge, "first example", *pair(), images[:250], labels[:250], make_oracle)
+        samples = images[:250], labels[:250]
+        fit(judge, "first example", *pair(), *samples, make_oracle, first_example=True)
 
     return {
         "data": lambda: data(judge, *pair()),

@@ -146,12 +146,13 @@ def fit(
     make_oracle: MakeOracle = Oracle,
     epochs: int = 2,
     batch_size: int = 100,
+    first_example: bool = False,
 ) -> Oracle:
     """Judge a run of each implementation's own loop.
 
     Args:
         judge: Compares the losses of all batches, and the weights at the end.
-        rung: "trajectory" or "ten epochs", or "first example" for that model and its loop.
+        rung: Under which the comparisons are kept.
         reference: Trained from the weights of seed 0.
         port: Likewise.
         images: Shape (samples, 784), in the dtype of the implementations.
@@ -159,20 +160,21 @@ def fit(
         make_oracle: Given a dtype, returns the third computation.
         epochs: Passes over the data set.
         batch_size: The last batch of an epoch holds what is left over.
+        first_example: Whether that model is trained, by its own loop.
 
     Returns:
         The oracle, trained.
     """
     trio = (port, reference, make_oracle(reference.dtype))
     weights = initial_weights(0, reference.sizes, reference.dtype)
-    if rung == "first example":
+    if first_example:
         # Of both signs, and large enough for probabilities beyond the bounds of the clip.
         weights = {name: w - w.mean().round(2) for name, w in weights.items()}
         weights["layers.1.W"] *= 100
     losses = []
     for one in trio:
         one.load_weights(weights)
-        loop = one.fit_first_example if rung == "first example" else one.fit
+        loop = one.fit_first_example if first_example else one.fit
         losses.append({"of each batch": loop(images, labels, epochs, batch_size)})
     step = "the end of fit"
     judge_tensors(judge, rung, "loss", *losses, step=step, scales={"of each batch": 1.0})
