@@ -1,6 +1,7 @@
 """What the test modules share: the packages, MNIST, and the judge with its summary."""
 
 import functools
+import gc
 import importlib
 import itertools
 import random
@@ -71,6 +72,12 @@ def seed_every_generator() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start the long tests first, so that several processes share the time evenly."""
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
+
+
+def pytest_collection_finish() -> None:
+    """Spare the garbage collector the frameworks: it runs often, and arrays do not pile up."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
