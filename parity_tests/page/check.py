@@ -8,10 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from parity_tests.page.render import rendered
-
-BELOW = 4
-"""How far below its bound a difference still shows in a bar, in powers of ten."""
+from parity_tests.page.render import bar, rendered
 
 Found = Mapping[str, Any]
 
@@ -81,19 +78,14 @@ def bars(compared: Sequence[Found]) -> list[dict[str, Any]]:
         difference, bound = number(one["difference"]), number(one["bound"])
         shares.append(difference / bound if bound else math.inf if difference else 0.0)
     most = max([1.0, *(math.log10(share) for share in shares if 0 < share < math.inf)])
-
-    def place(share: float) -> float:
-        power = math.log10(share) if share > 0 else -BELOW
-        return round(100 * min(1.0, max(0.0, (power + BELOW) / (most + BELOW))), 1)
-
     first = next((index for index, share in enumerate(shares) if share > 1), None)
     return [
         {
             **one,
             "share": share,
             "words": in_words(share),
-            "percent": place(share),
-            "bound_at": place(1.0),
+            "percent": bar(share, most),
+            "bound_at": bar(1.0, most),
             "beyond": share > 1,
             "first": index == first,
         }

@@ -12,14 +12,12 @@ from parity_tests.ladder.report import Row, rows
 from parity_tests.ladder.rungs import RUNGS
 from parity_tests.page.charts import STEPS_OF_EPOCH, difference_chart, loss_chart
 from parity_tests.page.pictures import picture
-from parity_tests.page.render import rendered
+from parity_tests.page.render import bar, rendered
 from parity_tests.page.twins import twins
 
 ROOT = Path(__file__).parents[2]
 TRAPS = ROOT / "parity_tests" / "traps" / "sensitivity.json"
 RESULTS = ROOT / "parity_tests" / "measurements" / "results"
-DECADES = 4
-"""How far below its bound a difference still shows in a bar, in powers of ten."""
 
 ORDER = ("loss", "gradient", "weights")
 Run = Mapping[str, Any]
@@ -132,13 +130,6 @@ def ladder(every: list[Row], failed: Collection[str]) -> list[dict[str, Any]]:
         state = state if of_rung or rung in failed else "absent"
         found.append({"name": rung, "state": state, "bars": bars})
     return found
-
-
-def bar(share: float) -> float:
-    """Return the length of a bar for a share of a bound, in percent on a logarithmic scale."""
-    if not share > 0:  # nothing differed, or nothing can be said
-        return 0.0
-    return round(100 * min(1.0, max(0.02, 1 + math.log10(share) / DECADES)), 1)
 
 
 def losses(run: Run) -> dict[str, Any] | None:

@@ -16,6 +16,8 @@ _ENVIRONMENT = Environment(
     trim_blocks=True,
     lstrip_blocks=True,
 )
+DECADES = 4
+"""How far below its bound a difference still shows in a bar, in powers of ten."""
 _DATA = re.compile(r'<script type="application/json" id="data">(.*?)</script>', re.DOTALL)
 
 
@@ -55,3 +57,16 @@ def finite(value: Any) -> Any:
     if isinstance(value, float) and not math.isfinite(value):
         return str(value)
     return value
+
+
+def bar(share: float, most: float = 0.0) -> float:
+    """Return the length of a bar for a share of a bound, in percent on a logarithmic scale.
+
+    Args:
+        share: Of the bound; a bar of 0 is empty.
+        most: The power of ten of the share whose bar is full.
+    """
+    if not share > 0:  # nothing differed, or nothing can be said
+        return 0.0
+    length = (math.log10(share) + DECADES) / (most + DECADES)
+    return round(100 * min(1.0, max(0.02, length)), 1)
