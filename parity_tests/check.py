@@ -14,6 +14,7 @@ from parity_tests.page.check import check_markdown, check_page
 from parity_tests.page.render import finite
 from parity_tests.ports import examination as beside_the_book
 from parity_tests.ports.messages import UnusablePort
+from parity_tests.ports.verdicts import print_wrapped
 from torch_port.files import check_outputs, write_whole
 
 
@@ -77,7 +78,7 @@ def check(
         raise Failed(conclusion)
     if not verdicts.usable:
         raise UnusablePort(conclusion)
-    print(conclusion)
+    print_wrapped(conclusion)
 
 
 def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -> None:

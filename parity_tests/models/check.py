@@ -18,7 +18,7 @@ from parity_tests.models.settle import Settling
 from parity_tests.models.sides import KerasSide
 from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.user_port import Process
-from parity_tests.ports.verdicts import Verdicts
+from parity_tests.ports.verdicts import Verdicts, print_wrapped
 
 
 def assert_same_training(port: Path | str, reference: Path | str, dtype: str = "float64") -> None:
@@ -119,7 +119,7 @@ class _Examination:
         )
         print(f"mapping, {how}:")
         for line in self.port.mapping.lines():
-            print(line)
+            print_wrapped(line, indent=4)
         self.verdicts.shown["mapping"] = self.port.mapping.rows()
         if self.port.output != "as it is":
             self.verdicts.say(f"the port returns {self.port.output}, the model probabilities")
@@ -168,14 +168,14 @@ class _Examination:
             self.verdicts.findings += self._explained()
             self.verdicts.shown["hypotheses"] = self.search.tried
         for finding in self.verdicts.findings:
-            print(f"-> {finding}")
+            print_wrapped(f"-> {finding}", indent=3)
         self.verdicts.parts = sorted(self.ladder.unseen)
         for part in self.verdicts.parts:
-            print(f"not judged: {part}")
+            print_wrapped(f"not judged: {part}")
         if not self.verdicts.failed:
             self.verdicts.cannot_tell = list(cannot_tell(self.ladder, self.edits))
         for name in self.verdicts.cannot_tell:
-            print(f"with this batch the check cannot tell: {name}")
+            print_wrapped(f"with this batch the check cannot tell: {name}")
 
     def _explained(self) -> Iterator[str]:
         if missing := self.search.missing():

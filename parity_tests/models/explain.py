@@ -22,6 +22,8 @@ MANY = 6
 """Layers that are named one by one."""
 BEFORE = 3
 """Units before the first difference whose layers, and those after them, are searched first."""
+ROUNDING = 1e-12
+"""Relative difference of numbers that are equal but for the rounding of float64."""
 AMBIGUOUS = 1e-3
 """Relative difference from which on Keras's backends do not mean the same."""
 RANK = {rung: index for index, rung in enumerate(RUNGS)}
@@ -231,8 +233,10 @@ class ModelSearch:
             for names, (residual, _) in left.items()
         ]
         best = min(explaining, key=lambda names: left[names][0], default=())
-        # Of several within the bound, what leaves far more than the best is not as good.
-        most = max(10 * left[best][0], FLOOR[self.ladder.dtype]) if best else 0.0
+        # Of several within the bound, what leaves far more than the best is not as good. Nor is
+        # what a constant that was rounded would leave, where the best leaves rounding only.
+        least = left[best][0] if best else 0.0
+        most = max(10 * least, FLOOR[self.ladder.dtype] if least > ROUNDING else ROUNDING)
         as_good = [names for names in explaining if left[names][0] <= most]
         alternatives = tuple(name for names in as_good if names != best for name in names)
         others = [r for names, (r, _) in left.items() if names not in explaining]
@@ -269,9 +273,9 @@ class ModelSearch:
         edits = [edit for edit in edits if edit["rung"] in SHOWS[rung]]
         of_whole = [e for e in edits if e["where"].startswith(("loss", "optimizer"))]
         yield named([*(e for e in edits if e["where"] == name and e not in of_whole), *of_whole])
+        yield self._alike(of_layers)  # too small to be seen in one layer, and larger in the whole
         if rung in ("outputs", "trajectory"):
             yield named(e for e in edits if e["where"] != name and e not in of_whole)
-        yield self._alike(of_layers)  # too small to be seen in one layer, and larger in the whole
 
     def _alike(self, edits: Sequence[Described]) -> list[tuple[str, ...]]:
         """Return mistakes that several layers can have, in all of them at once."""

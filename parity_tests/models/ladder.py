@@ -31,6 +31,7 @@ class ModelLadder:
         unseen: Why a part of a rung could not be judged, in sentences.
         outside: Mistakes in a layer that the port makes outside of its module.
         window: Which calls of units are judged: the first, and the one after the last.
+        modes: Whether layers and outputs are judged in training: not, then so.
     """
 
     truth: KerasSide
@@ -41,6 +42,7 @@ class ModelLadder:
     unseen: set[str] = field(default_factory=set)
     outside: set[str] = field(default_factory=set)
     window: tuple[int, int] = WHOLE
+    modes: tuple[bool, ...] = (False, True)
 
     def compared(
         self, rung: str, made: Sequence[str], tried: Sequence[str] = ()
@@ -161,7 +163,7 @@ class ModelLadder:
         A module that is given another input, such as a padded one, or more than one, is judged
         as it is called, together with what comes before it.
         """
-        for training in (False, True):
+        for training in self.modes:
             inputs = {p: c[0] for _, p, _, c in self._calls(training, made, [], "input 0")}
             for pair, place, given, compared in self._calls(training, made, tried, "output"):
                 natural, truth, *others = compared
@@ -180,7 +182,7 @@ class ModelLadder:
 
     def between(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
         """Yield the input of each layer, given the outputs of those before it, and its output."""
-        for training in (False, True):
+        for training in self.modes:
             outputs = {c[1]: c for c in self._calls(training, made, tried, "output")}
             for pair, place, _, compared in self._calls(training, made, tried, "input 0"):
                 port, truth, *others = compared
@@ -214,7 +216,7 @@ class ModelLadder:
 
     def outputs(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
         """Yield the outputs of the whole model, in inference and in training."""
-        for training in (False, True):
+        for training in self.modes:
             yield from self._returned(self._whole(training)[1], training, tried, "")
 
     def _trained(self, tried: list[str], steps: int) -> tuple[Arrays, ...]:

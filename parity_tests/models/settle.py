@@ -90,7 +90,7 @@ class Settling:
 
     def _agreement(self, side: PortSide) -> int:
         """Return how much of a port agrees, given what its layers should return."""
-        ladder = ModelLadder(self.truth, (), side, self.dtype, frozenset())
+        ladder = ModelLadder(self.truth, (), side, self.dtype, frozenset(), modes=(False,))
         try:
             return sum(c.difference < NEAR for c in ladder.compared("between", []))
         except PortError:

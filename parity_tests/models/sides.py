@@ -1,5 +1,6 @@
 """The two sides of a comparison: what the Keras model answers, and what its port does."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,15 +21,21 @@ WHOLE = (0, 1_000_000)
 """A window that holds all calls."""
 
 
-class Answers(dict):
-    """Answers by question; the oldest are forgotten where they take too much memory."""
+class Answers(OrderedDict):
+    """Answers by question; those not used for longest are forgotten where they take too much."""
 
     LIMIT = 2e9
     """Bytes."""
 
+    def __getitem__(self, question: Any) -> Any:
+        """Return an answer."""
+        self.move_to_end(question)
+        return super().__getitem__(question)
+
     def __setitem__(self, question: Any, answer: Any) -> None:
         """Keep an answer."""
         super().__setitem__(question, answer)
+        self.move_to_end(question)
         sizes = {key: _bytes(value) for key, value in self.items()}
         left = sum(sizes.values())
         for key in list(self)[:-1]:

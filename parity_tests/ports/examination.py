@@ -24,7 +24,7 @@ from parity_tests.ports.port_rungs import PORT_LADDER, PortJudge, port_rungs
 from parity_tests.ports.recording import Recording
 from parity_tests.ports.settle import settle
 from parity_tests.ports.user_port import Process, Usage, UserPort
-from parity_tests.ports.verdicts import BOOK, Finding, Verdicts
+from parity_tests.ports.verdicts import BOOK, Finding, Verdicts, print_wrapped
 
 NEEDS = {"data": "load_mnist", "initial weights": "NaiveDense"}
 """What a file must have to be judged on a rung."""
@@ -53,7 +53,7 @@ def examine(
         batch = mnist["training images"][:128], mnist["training labels"][:128]
         usage, notes = settle(process, dtype, data, *batch)
         for note in notes:
-            print(note)
+            print_wrapped(note)
         examination = Examination(process, usage, mnist, recorded)
         examination.verdicts.notes = notes
         verdicts = examination.judge(epochs)
@@ -282,7 +282,7 @@ class Examination:
                 "ten epochs: all rungs before it passed; no known mistake is like that"
             )
         for finding in verdicts.findings:
-            print(f"-> {finding}")
+            print_wrapped(f"-> {finding}", indent=3)
 
     def _search(self, able: list[str]) -> list[Finding]:
         return Search(

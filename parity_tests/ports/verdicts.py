@@ -1,5 +1,8 @@
 """What was found about a port: a verdict for each rung, what explains it, and what was judged."""
 
+import shutil
+import sys
+import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -16,6 +19,17 @@ BOOK = {
     "prediction": "layer outputs",
 }
 """What makes the book's training, and the rung on which each is judged."""
+
+
+def print_wrapped(text: str, indent: int = 2) -> None:
+    """Print text; on a terminal in lines that fit it, all but the first of a sentence indented."""
+    for line in text.splitlines():
+        if sys.stdout.isatty():
+            width = shutil.get_terminal_size().columns
+            wrapper = textwrap.TextWrapper(width, subsequent_indent=" " * indent)
+            wrapper.break_long_words = wrapper.break_on_hyphens = False  # they may be paths
+            line = wrapper.fill(line)
+        print(line)
 
 
 @dataclass(frozen=True)
@@ -90,12 +104,12 @@ class Verdicts:
     def add(self, rung: str, verdict: str) -> None:
         """Keep a verdict, and print it."""
         self.by_rung[rung] = verdict
-        print(f"{rung:15} {verdict}")
+        print_wrapped(f"{rung:15} {verdict}", indent=16)
 
     def say(self, note: str) -> None:
         """Keep a note, and print it."""
         self.notes.append(note)
-        print(note)
+        print_wrapped(note)
 
     @property
     def failed(self) -> list[str]:
