@@ -188,15 +188,21 @@ class _Examination:
     def _judge_noise(self) -> None:
         """Compare the rates of what is switched off on both sides in all that follows."""
         expected = [rate for _, rate in self.described["noise"]]
-        said, _ = self.port.trace(True)
-        found = said["dropout"]
-        if expected or found:
-            text = f"rates of dropout {found} in the port, {expected} in the model"
-            if len(found) == len(expected) and np.allclose(found, expected):
-                self.verdicts.add("noise", "pass, by its rates; it is switched off in what follows")
-            else:
-                self.verdicts.add("noise", f"FAIL {text}")
-                self.verdicts.findings.append(f"noise: {text}")
+        places = {"training": expected, "inference": expected}
+        if not self.described["noise in inference"]:
+            places["inference"] = []
+        wrong = []
+        for place, rates in places.items():
+            found = self.port.trace(place == "training")[0]["dropout"]
+            if len(found) != len(rates) or not np.allclose(found, rates):
+                wrong.append(
+                    f"rates of dropout {found} in the port, {rates} in the model, in {place}"
+                )
+        if wrong:
+            self.verdicts.add("noise", f"FAIL {'; '.join(wrong)}")
+            self.verdicts.findings += [f"noise: {text}" for text in wrong]
+        elif expected:
+            self.verdicts.add("noise", "pass, by its rates; it is switched off in what follows")
 
     def _draws(self) -> bool:
         """Return whether the port draws random numbers that were not switched off."""

@@ -69,8 +69,11 @@ class Original:
         self._compile()
         outputs = self.model(self._tensors(self.inputs), training=False)  # which builds it
         self.model.compute_loss(y=self._tensors(self.targets), y_pred=outputs)
-        self._vary_constants()
         self.noise = units.silence(self.model)
+        silent = self.model(self._tensors(self.inputs), training=False)
+        pairs = zip(listed("", outputs).values(), listed("", silent).values(), strict=True)
+        self.noise_in_inference = any(not np.array_equal(*pair) for pair in pairs)
+        self._vary_constants()
         self.first = self._values()
         self.optimizer = self.model.optimizer
         self._require_no_other_noise()
@@ -199,6 +202,7 @@ class Original:
             "units": [units.describe(unit) for unit in units.of(self.model)],
             "trainable": [v.path for v in self.model.trainable_variables],
             "noise": self.noise,
+            "noise in inference": self.noise_in_inference,
             "layout": self.names.get("layout"),
             "mapping": self.names.get("mapping"),
             "parameters": int(self.model.count_params()),

@@ -180,16 +180,14 @@ def gradients_seen(model: Any) -> Iterator[dict[str, np.ndarray]]:
     apply, clip = optimizer.apply, optimizer._clip_gradients
 
     def applied(gradients: Any, variables: Any = None) -> Any:
-        names = [v.path for v in variables or optimizer._trainable_variables]
+        taken = zip(variables or optimizer._trainable_variables, gradients, strict=True)
+        names = [v.path for v, g in taken if g is not None]  # the optimizer leaves those out
 
         def clipped(of: Any) -> Any:
             kept = clip(of)
-            dense = [g if g is None else keras.ops.convert_to_tensor(g) for g in kept]
-            found.update({
-                name: keras.ops.convert_to_numpy(g)
-                for name, g in zip(names, dense, strict=False)
-                if g is not None
-            })  # fmt: skip
+            dense = [keras.ops.convert_to_tensor(g) for g in kept]
+            arrays = map(keras.ops.convert_to_numpy, dense)
+            found.update(zip(names, arrays, strict=True))
             return kept
 
         with mock.patch.object(optimizer, "_clip_gradients", clipped):

@@ -204,6 +204,35 @@ def test_random_numbers_other_than_those_of_dropout_are_said(check, side):
     assert "random" in out + err
 
 
+@pytest.mark.soak
+def test_a_bias_that_the_port_has_not_leaves_the_gradients_of_the_others_in_their_places(check):
+    status, out, err = check(PORT.replace("(5, 4)", "(5, 4, bias=False)"), ORIGINAL)
+    assert status == 1, out + err
+    findings = [line for line in out.splitlines() if line.startswith("->")]
+    assert findings == ["-> mapping: dense: no bias, since the port has no such weight"]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("always", ["port", "model", "both"])
+def test_dropout_that_stays_on_in_inference_is_compared(check, always):
+    own = "class Always(torch.nn.Module):\n    def forward(self, x):\n"
+    own += "        return torch.nn.functional.dropout(x, 0.5)\n"
+    layer = "Always()" if always != "model" else "torch.nn.Dropout(0.5)"
+    port = PORT.replace("4), torch.nn", f"4), {layer}, torch.nn").replace(
+        "model =", own + "model ="
+    )
+    training = "" if always == "port" else ", training=True"
+    net = "class Net(keras.Model):\n    def __init__(self):\n        super().__init__()\n"
+    net += "        self.a, self.b = keras.layers.Dense(4), keras.layers.Dense(4)\n"
+    net += "        self.drop = keras.layers.Dropout(0.5)\n    def call(self, x):\n"
+    net += f"        return self.b(self.drop(self.a(x){training}))\n"
+    net += "model = Net()\ninputs, targets = keras.ops.ones((8, 5)), keras.ops.zeros((8, 4))"
+    original = re.sub("model = .*", lambda _: net, ORIGINAL, count=1)
+    status, out, err = check(port, original)
+    wrong = always != "both"
+    assert (status, "model, in inference" in out) == (int(wrong), wrong), out + err
+
+
 def test_a_process_of_keras_that_has_ended_is_no_answer(tmp_path):
     (tmp_path / "original.py").write_text(ORIGINAL)
     process = KerasProcess(tmp_path / "original.py", "float64", "tensorflow", sys.executable)
