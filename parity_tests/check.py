@@ -15,7 +15,7 @@ from parity_tests.page.render import finite
 from parity_tests.ports import examination as beside_the_book
 from parity_tests.ports.messages import UnusablePort
 from parity_tests.ports.verdicts import print_wrapped
-from torch_port.files import check_outputs, write_whole
+from torch_port.files import check_input, check_outputs, write_whole
 
 
 class Failed(Exception):  # noqa: N818 (it is a verdict)
@@ -55,7 +55,7 @@ def check(
         device: Where the port computes.
         epochs: Of the whole training of the book's network, which comes last; 0 leaves it out.
         limit: Seconds within which a call of the port must come back, up to 1e6; that of a
-            whole training, times its epochs.
+            whole training, times its epochs; that of a Keras model, times five.
         data: Folder that holds MNIST in MNIST/raw, for the book's network.
         reference_python: Interpreter that runs the reference's file, and has Keras.
         json_file: Write the result to this file as well.
@@ -92,10 +92,7 @@ def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -
 
 
 def _validate(port: Path, limit: float, epochs: int, device: str) -> None:
-    if port.is_dir():
-        raise IsADirectoryError(f"{port} is a folder: expected a Python file with a port in it")
-    if not port.is_file():
-        raise FileNotFoundError(f"there is no {port}: expected a Python file with a port in it")
+    check_input(port, "a Python file with a port in it")
     if not 0 < limit <= 1e6:
         raise ValueError(f"--limit is {limit}: expected seconds, above 0 and up to 1e6")
     if epochs < 0:

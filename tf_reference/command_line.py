@@ -227,7 +227,7 @@ def _open_standard_streams() -> None:
 def end(number: int) -> NoReturn:
     """End this process as a signal asks for, and before it those that it started."""
     for child in multiprocessing.active_children():
-        child.kill()
+        child.terminate()
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise Ended(number)

@@ -19,6 +19,7 @@ from parity_tests.models.sides import KerasSide
 from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.user_port import Process
 from parity_tests.ports.verdicts import Verdicts, print_wrapped
+from torch_port.files import check_input
 
 
 def assert_same_training(port: Path | str, reference: Path | str, dtype: str = "float64") -> None:
@@ -56,13 +57,12 @@ def examine(
 ) -> Verdicts:
     """Judge a port beside its Keras model, print what is found, and return it."""
     for path, what in ((port, "PyTorch port"), (reference, "Keras model")):
-        if not path.is_file():
-            raise FileNotFoundError(f"there is no {path}: expected a file with a {what}")
+        check_input(path, f"a file with a {what}")
     verdicts = Verdicts({rung: rung for rung in ("noise", *RUNGS)})
     with ExitStack() as stack:
 
         def start(floatx: str, backend: str) -> KerasProcess:
-            process = KerasProcess(reference, floatx, backend, python)
+            process = KerasProcess(reference, floatx, backend, python, 5 * limit)
             return stack.enter_context(closing(process))
 
         truth = start("float64", "tensorflow")

@@ -1,9 +1,11 @@
 """A Keras model in a process of its own, in a dtype and on a backend of its own."""
 
 import os
+import signal
 import subprocess
 import tempfile
 from collections.abc import Mapping
+from contextlib import suppress
 from multiprocessing import Pipe
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,11 @@ from typing import Any
 import numpy as np
 
 from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort, decode, encode
+from parity_tests.ports.quarters import Quarters
 
 ROOT = Path(__file__).parents[2]
+LAST = 10_000
+"""Bytes of the errors of a process, of which the last line is shown."""
 
 
 class KerasProcess:
@@ -32,31 +37,37 @@ class KerasProcess:
         self.path, self.limit = path, limit
         self._connection, theirs = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
-        environment = {**os.environ, "KERAS_BACKEND": backend, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment["PYTHONPATH"] = str(ROOT)
+        self._quarters = Quarters(path)
+        environment = {**self._quarters.environment, "KERAS_BACKEND": backend}
+        environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
         # Threads that spin while they wait slow another process on the same cores a hundredfold.
         environment |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
-        command = [python, "-m", "parity_tests.models.original", str(theirs.fileno()), floatx]
+        module = "parity_tests.models.original", str(theirs.fileno()), floatx, str(path.absolute())
+        folder = str(self._quarters.folder)
         try:
             self._process = subprocess.Popen(
-                [*command, str(path.absolute())],
+                [python, "-m", "parity_tests.ports.containment", folder, *module],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=self._errors,
-                start_new_session=True,
             )
         except OSError as error:
             raise UnusablePort(f"{python} cannot be run: {error.strerror}") from error
         theirs.close()
 
     def close(self) -> None:
-        """End the process."""
+        """End the process, and those that it started."""
         self._connection.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(10)  # which has what watches over it end them all
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
         self._process.kill()
         self._process.wait()
         self._errors.close()
+        self._quarters.close()
 
     def send(
         self, method: str, arrays: Mapping[str, np.ndarray] | None = None, **options: Any
@@ -74,10 +85,11 @@ class KerasProcess:
             UnusablePort: If the file is no model that can be judged.
             PortError: If the file raised an error, or its process ended.
         """
-        if not self._connection.poll(self.limit):
-            self._process.kill()  # or its late answer would be taken for the next one
+        if not self._connection.poll(min(self.limit, 2e6)):
+            self._process.terminate()  # or its late answer would be taken for the next one
             raise ProcessEnded(
-                f"{self.path} took more than {self.limit:g} s: does it loop for ever?"
+                f"{self.path} took more than {self.limit:g} s: does it loop for ever? --limit "
+                "allows more"
             )
         try:
             answer, found = decode(self._connection.recv_bytes())
@@ -98,7 +110,7 @@ class KerasProcess:
 
     def _ended(self) -> ProcessEnded:
         self._process.wait()
-        self._errors.seek(0)
+        self._errors.seek(max(0, self._errors.seek(0, os.SEEK_END) - LAST))
         lines = self._errors.read().decode(errors="replace").splitlines() or ["no message"]
         return ProcessEnded(
             f"the process of {self.path} ended with exit status {self._process.returncode}: "

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import os
 import sys
 import traceback
 from collections.abc import Callable
@@ -48,4 +49,9 @@ def _described(error: BaseException, path: str) -> str:
         text = f"it exits with status {error.code}"
     else:
         text = f"{type(error).__name__}: {text}"
+    if isinstance(error, FileNotFoundError) and not os.path.isabs(str(error.filename or "/")):
+        text += (
+            "; a file runs in a temporary folder, with copies of the files that its strings name: "
+            "open others beside __file__"
+        )
     return text + (f" (line {line})" if line else "")

@@ -23,6 +23,7 @@ from parity_tests.ports.messages import (
     decode,
     encode,
 )
+from parity_tests.ports.quarters import Quarters
 from parity_tests.ports.worker import serve
 
 LARGEST_MESSAGE = 4_000_000_000
@@ -74,13 +75,15 @@ class Process:
         context.set_forkserver_preload(["torch", "torch._dynamo"])
         # It must not import what lies in the current folder, such as somebody's random.py, and
         # its threads must not spin while they wait: that slows other processes on the same cores.
-        with mock.patch.dict(os.environ, PYTHONSAFEPATH="1", OMP_WAIT_POLICY="PASSIVE"):
+        self._quarters = Quarters(path)
+        environment = {**self._quarters.environment, "OMP_WAIT_POLICY": "PASSIVE"}
+        with mock.patch.dict(os.environ, environment, clear=True):
             forkserver.ensure_running()
         self._connection, theirs = context.Pipe()
         options: dict[str, Any] = {"model": model, "step": step, "sizes": list(sizes)}
         options["beside_keras"] = beside_keras
-        arguments = (theirs, str(path.absolute()), device, options)
-        self._process = context.Process(target=serve, args=arguments)
+        place = str(path.absolute()), self._quarters.folder, environment
+        self._process = context.Process(target=serve, args=(theirs, *place, device, options))
         self._process.start()
         theirs.close()
         try:
@@ -94,10 +97,12 @@ class Process:
     def close(self) -> None:
         """End the process, and those that it started."""
         self._connection.close()
+        self._process.join(10)  # which has what watches over it end them all
         with contextlib.suppress(ProcessLookupError):  # before it had a group, or after its end
             os.killpg(cast(int, self._process.pid), signal.SIGKILL)
         self._process.kill()
         self._process.join()
+        self._quarters.close()
 
     def ask(
         self, method: str, arrays: Mapping[str, np.ndarray] | None = None, **options: Any
@@ -205,7 +210,7 @@ class UserPort:
 
     def data(self) -> tuple[dict[str, np.ndarray], bool]:
         """Return MNIST as their `load_mnist` loads it, by name, and whether it takes a dtype."""
-        said, found = self._ask("data", folder=str(self.usage.folder))
+        said, found = self._ask("data", folder=str(self.usage.folder.absolute()))
         return found, said["dtype"]
 
     def load_weights(self, weights: Mapping[str, np.ndarray]) -> None:

@@ -5,12 +5,9 @@ the weights mean, whoever asks knows.
 """
 
 import inspect
-import multiprocessing
 import os
 import random
-import signal
 import sys
-import threading
 from multiprocessing.connection import Connection
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +18,7 @@ import torch
 
 from parity_tests.ports import source
 from parity_tests.ports.answering import answer_calls
+from parity_tests.ports.containment import contain
 from parity_tests.ports.find import find
 from parity_tests.ports.found_module import FoundModule, plain_step
 from parity_tests.ports.found_port import FoundPort
@@ -33,21 +31,18 @@ NAMES = ("load_mnist", "NaiveDense")
 
 
 def serve(
-    connection: Connection, path: str, device: str, options: dict[str, Any]
+    connection: Connection,
+    path: str,
+    folder: Path,
+    environment: dict[str, str],
+    device: str,
+    options: dict[str, Any],
 ) -> None:  # pragma: no cover (in the other process)
     """Answer calls about the port in a file until the other end is closed."""
-    os.setsid()  # a group of its own, so that what it starts ends with it
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.environ.pop("PYTHONSAFEPATH", None)  # a setting of the server that forked it
+    os.environ.clear()
+    os.environ.update(environment)
+    contain(folder, connection.fileno())
     answer_calls(connection, path, Worker(Path(path), device, **options).answer)
-
-
-def _end_with_parent() -> None:  # pragma: no cover (in the other process)
-    """End this group of processes when the one that asks is gone, whatever ended that."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os.killpg(0, signal.SIGKILL)
 
 
 class Worker:
