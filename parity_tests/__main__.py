@@ -21,7 +21,7 @@ def run() -> int:
     from parity_tests.models import sensitivity as models
     from parity_tests.models import timing
     from parity_tests.ports import recording
-    from parity_tests.ports.messages import PortError
+    from parity_tests.ports.messages import PortError, ProcessEnded
     from parity_tests.traps import sensitivity
 
     command = command_line.parse(
@@ -45,7 +45,7 @@ def run() -> int:
     except (Divergence, check.Failed) as verdict:
         command_line.say(f"{PROGRAM}: {verdict}")
         return 1
-    except PortError as error:
+    except (PortError, ProcessEnded) as error:
         command_line.say(f"{PROGRAM}: {error}")
         return 2
     return 0

@@ -152,7 +152,7 @@ class _Examination:
                     side.trace(training)
                 side.train()
                 self.ladder.yards = [*self.ladder.yards, side]
-            except PortError as error:
+            except (PortError, ProcessEnded) as error:
                 self.verdicts.say(f"a yardstick is missing, so bounds are narrower: {error}")
             yard.close()
 
@@ -222,8 +222,6 @@ class _Examination:
         """Judge a rung; return the mistake that is the framework's own, if that explains it."""
         try:
             every = list(self.ladder.compared(rung, made))
-        except ProcessEnded:
-            raise
         except PortError as error:
             self.verdicts.add(rung, f"not judged: {error}")
             return []

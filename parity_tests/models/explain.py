@@ -10,7 +10,7 @@ from typing import Any
 from parity_tests.models.compared import FLOOR, Compared
 from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.sides import STEPS, WHOLE
-from parity_tests.ports.messages import PortError, ProcessEnded
+from parity_tests.ports.messages import PortError
 from parity_tests.ports.relations import relate
 from parity_tests.ports.verdicts import Finding
 
@@ -151,8 +151,6 @@ class ModelSearch:
             try:
                 rest = self.judged[self.judged.index(rung) :]
                 return next((RANK[r] for r in rest if self._first(r, made)), len(RUNGS))
-            except ProcessEnded:
-                raise
             except PortError:
                 return -1
 
@@ -307,8 +305,6 @@ class ModelSearch:
                         return largest, False
                     if compared.label == first.label:  # what leaves as much explains nothing
                         return largest, largest <= first.difference / 10
-            except ProcessEnded:
-                raise
             except PortError:  # the mistake cannot be made in this model
                 return math.inf, False
         return math.inf, False
@@ -320,8 +316,6 @@ def cannot_tell(ladder: ModelLadder, edits: Sequence[Described]) -> tuple[str, .
     for edit in edits:
         try:
             said, _ = ladder.truth.process.ask("shows", edit=edit["name"], steps=STEPS)
-        except ProcessEnded:
-            raise
         except PortError:  # it cannot be made here
             continue
         if not said["shows"]:

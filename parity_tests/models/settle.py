@@ -12,7 +12,7 @@ from parity_tests.models.mapping import ModelMapping, by_hand, mappings
 from parity_tests.models.moves import Arrays
 from parity_tests.models.recipes import pairing
 from parity_tests.models.sides import OUTPUTS, Answers, KerasSide, PortSide
-from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
+from parity_tests.ports.messages import PortError, UnusablePort
 from parity_tests.ports.user_port import Process
 
 NEAR = 1e-3
@@ -79,8 +79,6 @@ class Settling:
             side = PortSide(self.process, ModelMapping((), ""), form, self.batch, self.weights)
             try:
                 calls = side.trace(False)[0]["calls"]
-            except ProcessEnded:
-                raise
             except PortError as error:
                 problems.append(error)
                 continue

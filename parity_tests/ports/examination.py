@@ -157,7 +157,7 @@ class Examination:
             return f"FAIL {divergence}"
         except NotObservable as reason:
             return f"not judged: {reason}"
-        except PortError as error:
+        except (PortError, ProcessEnded) as error:
             self.verdicts.errors.append(str(error))
             self.ended = isinstance(error, ProcessEnded)
             return f"not judged: {error}"

@@ -17,8 +17,8 @@ class PortError(RuntimeError):
     """The port did not answer: it raised, ended, or took too long."""
 
 
-class ProcessEnded(PortError):  # noqa: N818 (it is a verdict)
-    """The process of the port has ended: there is nobody to ask any more."""
+class ProcessEnded(RuntimeError):  # noqa: N818 (it is a verdict)
+    """A process has ended, of the port or of its model: there is nobody to ask any more."""
 
 
 class NotObservable(PortError):  # noqa: N818 (it is a verdict)

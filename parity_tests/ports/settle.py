@@ -15,7 +15,7 @@ from parity_tests.ladder.directed_inputs import directed_weights
 from parity_tests.ladder.oracle import Oracle
 from parity_tests.ports.forms import FORMS
 from parity_tests.ports.matching import matchings
-from parity_tests.ports.messages import NotObservable, PortError, ProcessEnded, UnusablePort
+from parity_tests.ports.messages import NotObservable, PortError, UnusablePort
 from parity_tests.ports.user_port import Process, Usage, UserPort
 
 NEAR = 1e-3
@@ -49,8 +49,6 @@ def settle(
                     f"{process.path}: its optimizer holds the weights of a model that was not "
                     "found: keep the model in a variable of the file"
                 )
-        except ProcessEnded:
-            raise
         except PortError as error:
             if kind == "float64" and _is_about_dtypes(str(error)):
                 reason = str(error).split(": ", 1)[-1]
@@ -96,8 +94,6 @@ def _settle_model(process: Process, usage: Usage, images: np.ndarray) -> tuple[s
     for model in process.held["models"]:
         try:
             described, _ = process.ask("configure", model=model, dtype=usage.dtype)
-        except ProcessEnded:
-            raise
         except PortError as error:
             problem = problem or error
             continue
@@ -137,8 +133,6 @@ def _outputs(
     port.load_weights(directed_weights(usage.dtype, usage.matching.sizes)["biases"])
     try:
         outputs = port.outputs(images)
-    except ProcessEnded:
-        raise
     except PortError:
         return None
     if outputs.shape != shape or not np.issubdtype(outputs.dtype, np.floating):
@@ -169,8 +163,6 @@ def _settle_step(process: Process, usage: Usage, images: np.ndarray, labels: np.
         port.load_weights(oracle.weights())
         try:
             said, found = port.take_step(images, labels)
-        except ProcessEnded:
-            raise
         except PortError as error:
             problem = problem or error
             continue

@@ -90,7 +90,7 @@ class Process:
             self.held, _ = self.ask("run")
         except BaseException as error:  # a signal, too, that comes while the file is run
             self.close()
-            if isinstance(error, PortError):
+            if isinstance(error, PortError | ProcessEnded):
                 raise UnusablePort(str(error)) from error
             raise
 
