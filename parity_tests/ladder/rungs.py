@@ -29,9 +29,10 @@ RUNGS = (
     "trajectory",
     "ten epochs",
     "first example",
+    "ranks",
 )
 
-LADDER = tuple(rung for rung in RUNGS if rung != "ten epochs")
+LADDER = tuple(rung for rung in RUNGS if rung not in ("ten epochs", "ranks"))
 """The rungs that `rungs` returns: all but the one that takes minutes."""
 
 
