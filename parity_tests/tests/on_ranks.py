@@ -68,16 +68,19 @@ def main() -> None:
     for dtype in ("float32", "float64"):
         np.savez(folder / f"{dtype}-{rank}.npz", **trained(package, dtype))
     said = []
-    for facts, array in (({"seed": rank}, np.zeros(1)), ({"seed": 0}, np.full(1, rank))):
+    array = np.array([rank])
+    others = sys.modules["torch"].as_tensor(array) if name == "torch_port" else array
+    for facts, arrays in (({"seed": rank}, ()), ({}, (others,))):
         try:
-            ranks.check_same(facts, sys.modules["torch"].as_tensor(array) if name == "torch_port" else array)
+            ranks.check_same(facts, *arrays)
         except ValueError as error:
             said.append(str(error))
+    weights = importlib.import_module(f"{name}.weights").named_weights(package.mnist_model(0))
     begin = time.monotonic()
     if rank == size - 1:
         os.kill(os.getpid(), signal.SIGKILL)
     try:
-        ranks.gather("still here")
+        ranks.take_over(weights, package.Progress())
     except ranks.RankError as error:
         said.append(str(error))
     seconds = time.monotonic() - begin
