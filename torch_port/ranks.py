@@ -66,7 +66,7 @@ def join() -> None:
         ValueError: If the environment names no rank of a group.
         RankError: If the others do not come.
     """
-    if "WORLD_SIZE" not in os.environ:
+    if "WORLD_SIZE" not in os.environ:  # which torch.distributed reads
         return
     device = torch.get_default_device().type
     backend = "nccl" if device == "cuda" else "gloo"

@@ -33,7 +33,7 @@ RUNGS = (
 )
 
 LADDER = tuple(rung for rung in RUNGS if rung not in ("ten epochs", "ranks"))
-"""The rungs that `rungs` returns: all but the one that takes minutes."""
+"""The rungs that `rungs` returns: all but those that take minutes, or several processes."""
 
 
 def data(judge: Judge, reference: Implementation, port: Implementation) -> None:

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+from safetensors.numpy import save_file
 
 SAMPLES, BATCH_SIZE = 301, 150
 """The last batch of an epoch is of one sample: there is nothing for another rank."""
@@ -54,7 +55,7 @@ def trained(package: ModuleType, dtype: str) -> dict[str, np.ndarray]:
         for weight, of_weight in enumerate(zip(*gradients, strict=True)):
             found[f"{name} gradient {weight}"] = np.stack(of_weight)
         for weight, tensor in weights.named_weights(model).items():
-            found[f"{name} weights {weight}"] = np.array(getattr(tensor, "data", tensor))
+            found[f"{name} weights {weight}"] = np.array(getattr(tensor, "data", tensor), order="C")
     return found
 
 
@@ -66,7 +67,7 @@ def main() -> None:
     ranks.join()
     rank, size = ranks.group.rank, ranks.group.size
     for dtype in ("float32", "float64"):
-        np.savez(folder / f"{dtype}-{rank}.npz", **trained(package, dtype))
+        save_file(trained(package, dtype), folder / f"{dtype}-{rank}.safetensors")
     said = []
     array = np.array([rank])
     others = sys.modules["torch"].as_tensor(array) if name == "torch_port" else array

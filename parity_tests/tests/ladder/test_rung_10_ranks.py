@@ -6,9 +6,11 @@ from importlib import import_module
 
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 
 from parity_tests.ladder.compare import Divergence, Judge
-from parity_tests.tests import launch, on_ranks
+from parity_tests.measurements import launch
+from parity_tests.tests import on_ranks
 
 RUNG = "ranks"
 PACKAGES = ["tf_reference", "torch_port"]
@@ -38,7 +40,7 @@ def on(tmp_path_factory):
 
 def judge_ranks(judge, found, dtype, one, exact):
     """Judge what ranks have found, given what one process finds in this dtype, and in float64."""
-    assert list(found) == list(one)
+    assert found.keys() == one.keys()
     for name, truth in exact.items():
         of = {"ranks": found[name], "truth": truth, "yardstick": one[name]}
         if dtype == "float64":
@@ -49,20 +51,24 @@ def judge_ranks(judge, found, dtype, one, exact):
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("package", PACKAGES)
 def test_ranks_train_as_one_process_does(judge, on, package, size, dtype):
-    found = np.load(on(package, size) / f"{dtype}-0.npz")
+    found = load_file(on(package, size) / f"{dtype}-0.safetensors")
     judge_ranks(judge, found, dtype, alone(package, dtype), alone(package, "float64"))
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.soak)])
 def test_ranks_of_the_port_train_as_those_of_the_reference_do(judge, on, size, dtype):
-    port, reference = (np.load(on(package, size) / f"{dtype}-0.npz") for package in PACKAGES[::-1])
-    judge_ranks(judge, port, dtype, dict(reference), alone("tf_reference", "float64"))
+    port, reference = (
+        load_file(on(package, size) / f"{dtype}-0.safetensors") for package in PACKAGES[::-1]
+    )
+    judge_ranks(judge, port, dtype, reference, alone("tf_reference", "float64"))
 
 
 @pytest.mark.parametrize("size", [2, pytest.param(3, marks=pytest.mark.soak)])
 @pytest.mark.parametrize("package", PACKAGES)
 def test_all_ranks_hold_the_same_bits(on, package, size, dtype):
-    first, *others = (np.load(on(package, size) / f"{dtype}-{rank}.npz") for rank in range(size))
+    first, *others = (
+        load_file(on(package, size) / f"{dtype}-{rank}.safetensors") for rank in range(size)
+    )
     for other in others:
         for name in first:
             np.testing.assert_array_equal(first[name], other[name], strict=True)
@@ -70,7 +76,7 @@ def test_all_ranks_hold_the_same_bits(on, package, size, dtype):
 
 @pytest.mark.parametrize("package", PACKAGES)
 def test_ranks_that_count_alike_whatever_their_shares_would_be_seen(on, package):
-    found = dict(np.load(on(package, 2) / "float64-0.npz"))
+    found = load_file(on(package, 2) / "float64-0.safetensors")
     one = alone(package, "float64")
     halves = found["scratch loss"] * np.where(np.arange(6) % 3 == 2, 0.5, 1)
     with pytest.raises(Divergence, match="loss scratch loss"):

@@ -1,11 +1,13 @@
 """The command line on several ranks: whole runs, and runs that lose a rank."""
 
 import json
+import os
 import random
 import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -15,7 +17,7 @@ import psutil
 import pytest
 from safetensors.numpy import load_file
 
-from parity_tests.tests import launch
+from parity_tests.measurements import launch
 
 pytestmark = pytest.mark.soak
 
@@ -182,13 +184,33 @@ def two_hosts():
                 ip("netns", "delete", name)
 
 
+def start_on_hosts(package, addresses, *arguments, folder):
+    """Start one rank in each of the network namespaces, as the document shows it."""
+    found = []
+    with open(folder / "said", "wb") as said:
+        for rank, address in enumerate(addresses):
+            command = ["ip", "netns", "exec", f"ranks{rank}", sys.executable, "-m"]
+            environment = os.environ | launch.ONE_THREAD | {"GLOO_SOCKET_IFNAME": f"cable{rank}"}
+            if package == "torch_port":
+                command += ["torch.distributed.run", "--nnodes", str(len(addresses))]
+                command += ["--node-rank", str(rank), "--master-addr", addresses[0], "-m", "--"]
+            else:
+                of_ports = [f"{address}:12345" for address in addresses]
+                environment["TF_CONFIG"] = launch.tf_config(of_ports, rank)
+            command += [package, *map(str, arguments)]
+            found.append(
+                subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
+            )
+    return found
+
+
 @pytest.mark.skipif(not shutil.which("ip"), reason="needs the command ip of Linux")
 @pytest.mark.parametrize("package", ["torch_port", "tf_reference"])
 def test_a_link_that_is_lost_ends_the_run_on_both_hosts(package, data, tmp_path):
     run = Run(tmp_path / "run", package, data, *FEW_STEPS)
     try:
         with two_hosts() as pull_the_cable:
-            processes = launch.start_on_hosts(
+            processes = start_on_hosts(
                 package, ["10.9.8.1", "10.9.8.2"], "train", *run.options, "--checkpoint", "saved",
                 folder=run.folder,
             )  # fmt: skip

@@ -72,25 +72,3 @@ def rank_processes(package: str, processes: list[subprocess.Popen]) -> list[psut
         return [psutil.Process(process.pid) for process in processes]
     workers = psutil.Process(processes[0].pid).children()
     return sorted(workers, key=lambda worker: int(worker.environ()["RANK"]))
-
-
-def start_on_hosts(
-    package: str, addresses: list[str], *arguments: object, folder: Path
-) -> list[subprocess.Popen]:
-    """Start one rank in each of the network namespaces `ranks0`, `ranks1` and so on."""
-    found = []
-    with open(folder / "said", "wb") as said:
-        for rank, address in enumerate(addresses):
-            command = ["ip", "netns", "exec", f"ranks{rank}", sys.executable, "-m"]
-            environment = os.environ | ONE_THREAD | {"GLOO_SOCKET_IFNAME": f"cable{rank}"}
-            if package == "torch_port":
-                command += ["torch.distributed.run", "--nnodes", str(len(addresses))]
-                command += ["--node-rank", str(rank), "--master-addr", addresses[0], "-m", "--"]
-            else:
-                of_ports = [f"{address}:12345" for address in addresses]
-                environment["TF_CONFIG"] = tf_config(of_ports, rank)
-            command += [package, *map(str, arguments)]
-            found.append(
-                subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
-            )
-    return found
