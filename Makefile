@@ -23,6 +23,21 @@ pairs := parity_tests/tests/models
 proof_tests := parity_tests/tests/ladder parity_tests/tests/traps
 tests := $(one_thread) $(run) -m pytest --data="$$DATA"
 
+# TensorFlow has no torchrun: here the shell starts the ranks, and passes on what would end them.
+free_ports := import socket, sys; \
+	servers = [socket.create_server(("localhost", 0)) for _ in range(int(sys.argv[1]))]; \
+	print(*(f"\"localhost:{server.getsockname()[1]}\"" for server in servers), sep=", ")
+define on_tf_ranks
+workers=$$($(run) -c '$(free_ports)' $(RANKS)) || exit 2; \
+trap 'kill $$pids' INT TERM HUP; rank=0; pids=; \
+while [ $$rank -lt $(RANKS) ]; do \
+	TF_CONFIG="{\"cluster\": {\"worker\": [$$workers]}, \"task\": {\"type\": \"worker\", \"index\": $$rank}}" \
+		$(run) -m tf_reference train --data "$$DATA" $(ARGS) & \
+	pids="$$pids $$!"; rank=$$((rank + 1)); \
+done; \
+status=0; for pid in $$pids; do wait $$pid || status=$$?; done; wait; exit $$status
+endef
+
 .PHONY: help install data train-torch train-tf parity test search soak check record traps zoo bench \
 	lint diff clean
 .DEFAULT_GOAL := help
@@ -48,11 +63,12 @@ data: $(installed) ## Fetch MNIST and verify it
 $(mnist): | $(installed)
 	@$(proof) fetch-mnist "$$DATA"
 
-train-torch: $(installed) $(mnist) ## Train the book's network in PyTorch
-	@$(run) -m torch_port train --data "$$DATA" $(ARGS)
+train-torch: $(installed) $(mnist) ## Train the book's network in PyTorch: RANKS=2 in two processes
+	@$(run) $(if $(RANKS),-m torch.distributed.run --standalone --nproc-per-node $(RANKS)) \
+		-m $(if $(RANKS),--) torch_port train --data "$$DATA" $(ARGS)
 
-train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow
-	@$(run) -m tf_reference train --data "$$DATA" $(ARGS)
+train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow: RANKS=2 in two processes
+	@$(if $(RANKS),$(on_tf_ranks),$(run) -m tf_reference train --data "$$DATA" $(ARGS))
 
 parity: $(installed) $(mnist) ## Prove that the two are the same: build/parity.html (4 minutes)
 	@$(tests) $(in_parallel) -m "not thorough and not soak" $(proof_tests) --page build/parity.html \

@@ -17,7 +17,7 @@ def run() -> int:
     # Imported here, so that a framework that is missing is a sentence as well.
     from parity_tests import check, conversion, fetch_mnist
     from parity_tests.ladder.compare import Divergence
-    from parity_tests.measurements import benchmark, book_numbers, experiments
+    from parity_tests.measurements import benchmark, book_numbers, experiments, scaling
     from parity_tests.models import sensitivity as models
     from parity_tests.models import timing
     from parity_tests.ports import recording
@@ -37,6 +37,7 @@ def run() -> int:
             "rmsprop": experiments.rmsprop,
             "book-numbers": book_numbers.book_numbers,
             "bench": benchmark.bench,
+            "scaling": scaling.scaling,
         },
         PROGRAM,
     )

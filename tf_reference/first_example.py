@@ -16,7 +16,8 @@ from .arguments import check_positive, seeded, shown
 from .files import check_input, read_json, write_whole
 from .framework import Tensor, tf, use_dtype
 from .optimizers import RMSprop
-from .training import Progress, as_tensors, check_data, check_finite, check_weights
+from .ranks import average, average_gradients, failures_named, group, share
+from .training import BatchGenerator, Progress, as_tensors, check_data, check_finite, check_weights
 from .weights import named_weights
 
 LARGEST_FILE, LARGEST_CONFIG, LARGEST_LAYER = 100_000_000, 100_000, 4096
@@ -83,6 +84,7 @@ def rmsprop(model: Sequential, learning_rate: float = 1e-3) -> RMSprop:
     check_positive("learning_rate", learning_rate)
     optimizer = RMSprop(learning_rate)
     optimizer.build(model.trainable_variables)
+    average_gradients(optimizer)
     return optimizer
 
 
@@ -171,6 +173,25 @@ def fit(
     callback = tf.keras.callbacks.LambdaCallback(
         on_epoch_begin=on_epoch_begin, on_train_batch_end=on_batch
     )
+
+    def fit_by_shares(batch_generator: BatchGenerator) -> None:
+        for _ in range(batch_generator.num_batches):
+            images_batch, labels_batch = batch_generator.next()
+            samples = len(labels_batch)
+            images_batch, labels_batch = share(images_batch, labels_batch)
+            model.reset_metrics()
+            with failures_named():
+                logs = model.train_on_batch(images_batch, labels_batch, return_dict=True)
+            of_share = [tf.constant(logs[name], "float64") for name in ("loss", "accuracy")]
+            average_loss, right = average(of_share)
+            at.samples += samples
+            at.total_loss += float(average_loss) * samples
+            at.matches += round(float(right) * samples)
+            at.batch += 1
+            check_finite(at.total_loss, at.epoch, at.batch - 1)
+            if on_step is not None:
+                on_step(at.epoch, at.batch - 1, at.total_loss / at.samples)
+
     history: dict[str, list[float]] = {"loss": [], "accuracy": []}
     for epoch_counter in range(epochs):
         order = None if rng is None else rng.permutation(len(images))
@@ -179,9 +200,12 @@ def fit(
         print(f"Epoch {epoch_counter}")
         left: Any = slice(at.batch * batch_size, None)  # all, unless training goes on within
         left = left if order is None else order[left]
-        of_epoch = model.fit(
-            images[left], labels[left], batch_size, shuffle=False, verbose=0, callbacks=[callback]
-        ).history
+        if group.size > 1:
+            fit_by_shares(BatchGenerator(images[left], labels[left], batch_size))
+            of_epoch = {"loss": [at.total_loss / at.samples], "accuracy": [at.matches / at.samples]}
+        else:
+            options: Any = {"shuffle": False, "verbose": 0, "callbacks": [callback]}
+            of_epoch = model.fit(images[left], labels[left], batch_size, **options).history
         history["loss"] += of_epoch["loss"]
         history["accuracy"] += of_epoch["accuracy"]
         check_weights(model, epoch_counter)

@@ -12,6 +12,7 @@ from .arguments import as_array, check_integer, seeded
 from .framework import Tensor, tf
 from .layers import NaiveSequential
 from .losses import sparse_categorical_crossentropy
+from .ranks import average, averaged, share
 from .weights import named_weights, weights_sha256
 
 
@@ -175,6 +176,7 @@ def fit(
     guess = math.log(model.weights[-1].shape[0])
     at = progress or Progress()
     rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
+    update_weights = averaged(update_weights)
     for epoch_counter in range(epochs):
         order = None if rng is None else rng.permutation(len(images))
         if epoch_counter < at.epoch:
@@ -185,8 +187,9 @@ def fit(
         if at.batch == 0:
             at.initial_sha256 = weights_sha256(model)
         for batch_counter in range(at.batch, batch_generator.num_batches):
-            images_batch, labels_batch = batch_generator.next()
+            images_batch, labels_batch = share(*batch_generator.next())
             loss = one_training_step(model, images_batch, labels_batch, update_weights)
+            (loss,) = average([loss])
             check_finite(loss, epoch_counter, batch_counter)
             at.total_loss += float(loss)
             at.batch += 1

@@ -1,6 +1,7 @@
 """The command line: its subcommands are the first functions here, their options the arguments."""
 
 import gc
+import io
 import math
 import sys
 from collections.abc import Callable, Iterator
@@ -83,11 +84,24 @@ def train(
         raise ValueError(f"--checkpoint is {checkpoint}: --resume writes to its own folder")
 
     from . import checkpoint as checkpoint_files
-    from . import evaluation, first_example, framework, layers, mnist, optimizers, training, weights
+    from . import (
+        evaluation,
+        first_example,
+        framework,
+        layers,
+        mnist,
+        optimizers,
+        ranks,
+        training,
+        weights,
+    )
     from .curves import scalar_writer
 
-    files.check_outputs([save_weights, log], [initial_weights])
     framework.use_device(device)
+    ranks.join()
+    if ranks.group.rank > 0:
+        save_weights = log = tensorboard = None
+    files.check_outputs([save_weights, log], [initial_weights])
     framework.use_dtype(dtype)
     model: Any
     fit: Callable
@@ -110,14 +124,16 @@ def train(
     tensors = {**weights.named_weights(model), **state}
     (train_images, train_labels), (test_images, test_labels) = mnist.load_mnist(data, dtype)
     steps = math.ceil(len(train_images) / batch_size)
+    settled = {name: options[name] for name in SETTLED}
+    ranks.check_same(settled | framework.versions(), train_images, train_labels)
 
     with ExitStack() as stack:
         output = checkpoints = None
         if save_weights is not None:
             size = len(weights.serialized(weights.named_weights(model)))
             output = stack.enter_context(files.Output(save_weights, size))
-        if folder := checkpoint or resume:
-            settled = {name: options[name] for name in SETTLED}
+        folder = checkpoint or resume
+        if folder and ranks.group.rank == 0:
             settled |= {"log": log is not None, "initial_weights": initial_sha256}
             checkpoints = checkpoint_files.Checkpoints(folder, settled)
             stack.enter_context(closing(checkpoints))
@@ -126,6 +142,7 @@ def train(
             progress, earlier = checkpoints.load(tensors, steps, other_framework)
         elif checkpoints:
             checkpoints.check_empty()
+        ranks.take_over(tensors, progress)
         run_log = stack.enter_context(closing(RunLog(log, earlier and earlier["log"])))
         if earlier is None:
             run_log.record(
@@ -138,15 +155,15 @@ def train(
                 epoch=progress.epoch, batch=progress.batch, versions=framework.versions()
             )
         write_scalar = stack.enter_context(scalar_writer(tensorboard))
-        waiting = stack.enter_context(command_line.signals_held_back(checkpoints is not None))
+        waiting = stack.enter_context(command_line.signals_held_back(folder is not None))
         done = progress.epoch * steps + progress.batch
-        show_progress = stack.enter_context(progress_bar(epochs * steps, done))
+        show_progress = stack.enter_context(progress_bar(epochs * steps, done, ranks.group.rank))
 
         def save() -> None:
             if checkpoints is not None:
                 training.check_weights(model, progress.epoch)
                 checkpoints.save(tensors, progress, run_log.state())
-            if waiting:
+            if waiting and ranks.group.rank == 0:  # which ends the others
                 command_line.say(f"{__package__}: interrupted: --resume {folder} goes on")
                 command_line.end(waiting[0])
 
@@ -171,6 +188,11 @@ def train(
                 on_epoch=lambda epoch: save(),
                 progress=progress,
             )
+        except ranks.RankError as error:
+            if waiting and ranks.group.rank > 0:
+                command_line.end(waiting[0])
+            goes_on = f": --resume {folder} goes on from the last checkpoint" if folder else ""
+            raise ranks.RankError(f"{error}{goes_on}") from error
         except training.DivergenceError as error:
             command_line.say(f"{__package__}: {error} (learning rate {learning_rate:g})")
             sys.exit(1)
@@ -249,9 +271,12 @@ def notebook(
 
 
 @contextmanager
-def progress_bar(steps: int, done: int) -> Iterator[Callable[[float], None]]:
-    """Show loss, steps per second and time left on standard error, if it is a terminal."""
-    with tqdm(total=steps, initial=done, unit="step", disable=None) as bar:
+def progress_bar(steps: int, done: int, rank: int) -> Iterator[Callable[[float], None]]:
+    """Show loss, steps per second and time left on standard error, if it is a terminal.
+
+    Meanwhile, rank 0 alone prints.
+    """
+    with tqdm(total=steps, initial=done, unit="step", disable=rank > 0 or None) as bar:
 
         def show_progress(loss: float) -> None:
             bar.set_postfix(loss=f"{loss:.2f}", refresh=False)
@@ -259,6 +284,7 @@ def progress_bar(steps: int, done: int) -> Iterator[Callable[[float], None]]:
 
         # What is printed meanwhile goes above the bar, not into its line.
         stdout = sys.stdout if bar.disable else cast(TextIO, DummyTqdmFile(sys.stdout))
+        stdout = io.StringIO() if rank > 0 else stdout
         with redirect_stdout(stdout):
             yield show_progress
 

@@ -14,6 +14,7 @@ from .arguments import check_positive, seeded
 from .files import check_input, write_whole
 from .framework import use_dtype
 from .optimizers import RMSprop
+from .ranks import average, average_gradients, share
 from .training import BatchGenerator, Progress, as_tensors, check_data, check_finite, check_weights
 from .weights import named_weights, read_header, read_tensors
 
@@ -93,7 +94,9 @@ def rmsprop(model: Sequential, learning_rate: float = 1e-3) -> RMSprop:
         ValueError: If the learning rate is not a finite number above 0.
     """
     check_positive("learning_rate", learning_rate)
-    return RMSprop(model.parameters(), learning_rate)
+    optimizer = RMSprop(model.parameters(), learning_rate)
+    average_gradients(optimizer)
+    return optimizer
 
 
 def named_velocities(model: Sequential, optimizer: RMSprop) -> dict[str, Tensor]:
@@ -171,15 +174,19 @@ def fit(
         batch_generator.index = at.batch * batch_size
         for batch_counter in range(at.batch, batch_generator.num_batches):
             images_batch, labels_batch = batch_generator.next()
+            samples = len(labels_batch)
+            images_batch, labels_batch = share(images_batch, labels_batch)
             logits = model(images_batch)
             average_loss = torch.nn.functional.cross_entropy(logits, labels_batch.long())
             optimizer.zero_grad()
             average_loss.backward()
             optimizer.step()
 
-            at.samples += len(labels_batch)
-            at.total_loss += average_loss.item() * len(labels_batch)
-            at.matches += int((logits.argmax(dim=1) == labels_batch).sum())
+            right = (logits.argmax(dim=1) == labels_batch).to(logits.dtype).mean()
+            average_loss, right = average([average_loss.detach(), right])
+            at.samples += samples
+            at.total_loss += average_loss.item() * samples
+            at.matches += round(right.item() * samples)
             at.batch += 1
             check_finite(at.total_loss, epoch_counter, batch_counter)
             if on_step is not None:

@@ -30,10 +30,11 @@ RUNGS = (
     "ten epochs",
     "first example",
     "resumed",
+    "ranks",
 )
 
-LADDER = tuple(rung for rung in RUNGS if rung not in ("ten epochs", "resumed"))
-"""The rungs that `rungs` returns: all but the one that takes minutes, and that of checkpoints."""
+LADDER = tuple(rung for rung in RUNGS if rung not in ("ten epochs", "resumed", "ranks"))
+"""The rungs that `rungs` returns: those that need no minutes, checkpoints or other processes."""
 
 
 def data(judge: Judge, reference: Implementation, port: Implementation) -> None:
