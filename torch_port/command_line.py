@@ -125,8 +125,8 @@ def parse(commands: Mapping[str, Callable], program: str) -> Callable[[], Any]:
 def _one_sentence(box: str) -> str:
     """Return what stands in a box of tyro's, whose sections are divided by lines."""
     lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    sections = re.split(r"[─-]{5,}", " ".join(lines))
-    return "; ".join(section.strip(" .:") for section in sections if section.strip())
+    sections = [part.strip(" .:") for part in re.split(r"[─-]{5,}", " ".join(lines))]
+    return "; ".join(shown(section, 400) for section in sections if section)
 
 
 class Ended(BaseException):

@@ -4,12 +4,14 @@ What follows the name is for libFuzzer. With the path of an input that it has ke
 is executed.
 """
 
+import hashlib
 import importlib
 import os
 import re
 import resource
 import sys
 import tempfile
+import traceback
 from pathlib import Path
 
 import atheris
@@ -60,7 +62,18 @@ def main() -> None:
         arguments += [f"-dict={folder}/words"] if words else []
         arguments += ["-reduce_inputs=0", "-len_control=0"]
         arguments += ["-print_final_stats=1", *options, *(paths or [str(corpus)])]
-        atheris.Setup([name, *arguments], lambda content: targets.execute(target, read, content))
+
+        def execute(content: bytes) -> None:
+            try:
+                targets.execute(target, read, content)
+            except BaseException:  # noqa: BLE001 (it is shown, and ends the process)
+                traceback.print_exc()
+                place = kept / f"failed-{hashlib.sha256(content).hexdigest()[:8]}"
+                place.write_bytes(content)
+                print(f"the input is in {place}: {content[:200]!r}", file=sys.stderr)
+                os._exit(1)  # at once, with no end of frameworks to wait for
+
+        atheris.Setup([name, *arguments], execute)
         atheris.Fuzz()
 
 

@@ -428,7 +428,7 @@ def targets() -> dict[str, Target]:
             "checkpoints": (checkpoints, lambda: (CHECKPOINT, json.dumps(STATE).encode()), 80_000),
             "run logs": (run_logs, lambda: (struct.pack("<Q", 9) + b'{"a": 1}\n',), 100_000),
             "IDX files": (idx_files, lambda: (b"\0" + IMAGES, b"\1" + LABELS), 40_000),
-            "command lines": (command_lines, lambda: WORDS, 5_000),
+            "command lines": (command_lines, lambda: WORDS, 2_000),
         }
         for name, (make, seeds, executions) in of_package.items():
             made = functools.partial(make, package)
@@ -443,7 +443,7 @@ def targets() -> dict[str, Target]:
         ),
         "notebooks": Target(notebooks, lambda: (NOTEBOOK,), 120_000, unusable),
         "Python files": Target(files, lambda: (PYTHON, PORT), 50_000, unusable),
-        ".keras files": Target(keras, lambda: (small_zip(), configuration()), 6_000),
+        ".keras files": Target(keras, lambda: (small_zip(), configuration()), 3_000),
         ".weights.h5 files": Target(h5, lambda: (small_h5(),), 6_000),
-        "ports that are run": Target(users_files, lambda: (PORT,), 200, unusable, networked),
+        "ports that are run": Target(users_files, lambda: (PORT,), 100, unusable, networked),
     }
