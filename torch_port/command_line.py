@@ -123,8 +123,8 @@ def parse(commands: Mapping[str, Callable], program: str) -> Callable[[], Any]:
 
 
 def _one_sentence(box: str) -> str:
-    """Return what stands in a box of tyro's, whose sections are divided by lines."""
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    """Return what stands in a box of tyro's, below its title; lines divide its sections."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:] if not line.startswith("╰")]
     sections = [part.strip(" .:") for part in re.split(r"[─-]{5,}", " ".join(lines))]
     return "; ".join(shown(section, 400) for section in sections if section)
 

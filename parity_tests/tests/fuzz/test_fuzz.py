@@ -32,8 +32,8 @@ def execute(tmp_path, monkeypatch):
 FOUND = [
     ("run logs, tf_reference", b"\x05\0\0\0\0\0\0\0{", "the run had written to its log"),
     ("run logs, torch_port", b"\x05\0\0\0\0\0\0\0{", "the run had written to its log"),
-    ("command lines, tf_reference", b"train\0--" + b"x" * 3000, "... (3063 characters); For full"),
-    ("command lines, torch_port", b"train\0--" + b"x" * 3000, "... (3063 characters); For full"),
+    ("command lines, tf_reference", b"train\0--" + b"x" * 3000, "characters); For full helptext"),
+    ("command lines, torch_port", b"train\0--" + b"x" * 3000, "characters); For full helptext"),
 ]
 """What failed, and the words that now refuse it."""
 
