@@ -38,8 +38,8 @@ done; \
 status=0; for pid in $$pids; do wait $$pid || status=$$?; done; wait; exit $$status
 endef
 
-.PHONY: help install data train-torch train-tf parity test search soak check record traps zoo bench \
-	lint diff clean
+.PHONY: help install data train-torch train-tf parity test search soak fuzz mutants check record traps zoo \
+	bench lint diff clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -83,6 +83,10 @@ search: $(installed) $(mnist) ## Search for a counterexample with new random inp
 soak: $(installed) $(mnist) ## Run what takes longer: the soak tests, the search, the traps (2 hours)
 	@$(tests) -m soak $(ARGS)
 	@$(MAKE) search traps
+
+fuzz: $(installed) ## Fuzz every reader: a million executions (half an hour)
+	@$(run) -m pip install --quiet --constraint .constraints.txt --editable '.[fuzz]'
+	@$(one_thread) $(run) -m parity_tests.tests.fuzz parity_tests/tests/fuzz/results.json
 
 check: $(installed) $(mnist) ## Check your own port: make check PORT=file.py (RECORDING=folder)
 	@$(if $(PORT),,$(error PORT is not set: expected a Python file, as in make check PORT=file.py))

@@ -71,8 +71,8 @@ def as_array(name: str, values: Any) -> np.ndarray:
     return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
 
 
-def shown(value: object) -> str:
+def shown(value: object, longest: int = 60) -> str:
     """Return a value as a message shows it: in its own words, but never long."""
     text = value if isinstance(value, str) else repr(value)
     text = " ".join(text.split()) or "empty"
-    return text if len(text) <= 60 else f"{text[:50]}... ({len(text)} characters)"
+    return text if len(text) <= longest else f"{text[: longest - 10]}... ({len(text)} characters)"

@@ -123,10 +123,10 @@ def parse(commands: Mapping[str, Callable], program: str) -> Callable[[], Any]:
 
 
 def _one_sentence(box: str) -> str:
-    """Return what stands in a box of tyro's, whose sections are divided by lines."""
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    sections = re.split(r"[─-]{5,}", " ".join(lines))
-    return "; ".join(section.strip(" .:") for section in sections if section.strip())
+    """Return what stands in a box of tyro's, below its title; lines divide its sections."""
+    lines = [line.strip("│ ") for line in box.splitlines()[1:] if not line.startswith("╰")]
+    sections = [part.strip(" .:") for part in re.split(r"[─-]{5,}", " ".join(lines))]
+    return "; ".join(shown(section, 400) for section in sections if section)
 
 
 class Ended(BaseException):

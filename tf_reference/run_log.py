@@ -43,7 +43,7 @@ class RunLog:
             self._length = state["bytes"]
             held = os.fstat(self._file.fileno()).st_size
             self._sha256.update(self._file.read(min(self._length, held)))
-            if self._sha256.hexdigest() != state["sha256"]:
+            if held < self._length or self._sha256.hexdigest() != state["sha256"]:
                 self._file.close()
                 raise ValueError(
                     f"{path} does not begin with the {self._length:,} bytes that the run had "

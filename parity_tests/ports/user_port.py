@@ -23,7 +23,7 @@ from parity_tests.ports.messages import (
     decode,
     encode,
 )
-from parity_tests.ports.quarters import Quarters
+from parity_tests.ports.quarters import Quarters, without_secrets
 from parity_tests.ports.worker import serve
 
 LARGEST_MESSAGE = 4_000_000_000
@@ -75,13 +75,15 @@ class Process:
         context.set_forkserver_preload(["torch", "torch._dynamo"])
         # It must not import what lies in the current folder, such as somebody's random.py, and
         # its threads must not spin while they wait: that slows other processes on the same cores.
-        self._quarters = Quarters(path)
-        environment = {**self._quarters.environment, "OMP_WAIT_POLICY": "PASSIVE"}
-        with mock.patch.dict(os.environ, environment, clear=True):
+        settings = {"PYTHONSAFEPATH": "1", "OMP_WAIT_POLICY": "PASSIVE"}
+        server = {**without_secrets(dict(os.environ)), **settings}
+        with mock.patch.dict(os.environ, server, clear=True):
             forkserver.ensure_running()
+        self._quarters = Quarters(path)
         self._connection, theirs = context.Pipe()
         options: dict[str, Any] = {"model": model, "step": step, "sizes": list(sizes)}
         options["beside_keras"] = beside_keras
+        environment = {**self._quarters.environment, **settings}
         place = str(path.absolute()), self._quarters.folder, environment
         self._process = context.Process(target=serve, args=(theirs, *place, device, options))
         self._process.start()

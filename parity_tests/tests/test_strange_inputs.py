@@ -1,10 +1,12 @@
 """Every reader, given what Hypothesis makes of a right file: it reads it, or says what is wrong.
 
-`make search` tries twenty thousand of each in place of a few.
+`make search` tries twenty thousand of each in place of a few, and `make fuzz` searches for the
+branches of the readers.
 """
 
 import contextlib
 import copy
+import functools
 import importlib
 import io
 import json
@@ -23,6 +25,7 @@ from safetensors.numpy import save
 import tf_reference
 from parity_tests.ports import messages, recording, source
 from parity_tests.ports.messages import PortError, UnusablePort
+from parity_tests.tests.fuzz import targets
 
 PACKAGES = ["tf_reference", "torch_port"]
 
@@ -146,6 +149,26 @@ def test_checkpoints(name, content):
             checkpoints.load({"layers.0.b": tensors["layers.0.b"]}, steps=3, other_framework=True)
 
     read("0-0.safetensors", content, load)
+
+
+@functools.cache
+def fuzzed(name):
+    """Return a target of the fuzzer, and the function that has its reader read."""
+    target = targets.targets()[name]
+    return target, target.make()
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+@given(held=edited(b'{"a": 1}\n'), length=st.integers(0, 20) | st.integers(0, 2**64 - 1))
+def test_run_logs(name, held, length):
+    content = length.to_bytes(8, "little") + held
+    targets.execute(*fuzzed(f"run logs, {name}"), content)
+
+
+@pytest.mark.parametrize("name", PACKAGES)
+@given(content=edited(b"\0" + targets.IMAGES) | edited(b"\1" + targets.LABELS))
+def test_idx_files(name, content):
+    targets.execute(*fuzzed(f"IDX files, {name}"), content)
 
 
 INDEX = {

@@ -1,0 +1,449 @@
+"""The readers that are fuzzed: what each is given, and what must hold of what it makes of it.
+
+A target takes any bytes. It ends normally if the reader reads them, or refuses them in a sentence.
+Content that begins with a brace stands for the JSON inside of a right file, since hardly any
+mutation of a whole file leaves its lengths and checksums right.
+"""
+
+import contextlib
+import functools
+import hashlib
+import importlib
+import io
+import json
+import os
+import struct
+import sys
+import zipfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import safetensors.numpy
+
+from parity_tests.ports import messages, recording, source, user_port
+
+PACKAGES = ("tf_reference", "torch_port")
+LONGEST = 2000
+"""Characters of a message."""
+
+
+@dataclass(frozen=True)
+class Target:
+    """A reader that is fuzzed.
+
+    Attributes:
+        make: Returns a function that has the reader read any bytes, and holds what it returns to
+            be right. It may write to the current folder, and leaves nothing there.
+        seeds: Returns right content, from which others are made.
+        executions: Of `make fuzz`.
+        refusals: The errors by which the reader refuses what it is given.
+        allowed: Audit events that are its work, though they are nobody else's.
+    """
+
+    make: Callable[[], Callable[[bytes], None]]
+    seeds: Callable[[], tuple[bytes, ...]]
+    executions: int
+    refusals: tuple[type[Exception], ...] = (ValueError, OSError)
+    allowed: tuple[str, ...] = ()
+
+
+class EscapeError(AssertionError):
+    """A reader wrote outside of its folder, ran a program, unpickled, or used the network."""
+
+
+CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
+ESCAPES = {"subprocess.Popen", "os.system", "os.posix_spawn", "pickle.find_class", "socket.connect"}
+WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
+ESCAPED: list[str] = []
+
+
+@functools.cache
+def watch_escapes(folder: Path) -> None:
+    """From now on, note what this process does outside of a folder that no reader should do."""
+
+    def watch(event: str, arguments: tuple) -> None:
+        if event in ESCAPES:
+            ESCAPED.append(event)
+        writes = event in CHANGES or (event == "open" and (arguments[2] or 0) & WRITES)
+        if writes and isinstance(arguments[0], str | bytes | os.PathLike):
+            try:
+                path = os.path.realpath(os.fsdecode(arguments[0]))
+            except FileNotFoundError:  # the current folder itself is removed at the end
+                return
+            if path != os.devnull and not Path(path).is_relative_to(folder):
+                ESCAPED.append(f"{event} of {path}")
+
+    sys.addaudithook(watch)
+
+
+def execute(target: Target, read: Callable[[bytes], None], content: bytes) -> str:
+    """Have a reader read some bytes in the current folder; return what it says.
+
+    Raises:
+        EscapeError: If it did what no reader should.
+        AssertionError: If its message is no sentence, or files are left.
+    """
+    ESCAPED.clear()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
+            read(content)
+        said = "read"
+    except target.refusals as error:
+        said = str(error)
+    if escaped := [event for event in ESCAPED if event not in target.allowed]:
+        raise EscapeError(f"the reader did: {', '.join(escaped)}")
+    if not 0 < len(said) < LONGEST:
+        raise AssertionError(f"the message has {len(said)} characters")
+    if left := os.listdir():
+        raise AssertionError(f"the reader left {left}")
+    return said
+
+
+@contextlib.contextmanager
+def file(name: str, content: bytes) -> Any:
+    """Yield the path of a file that is there meanwhile."""
+    path = Path(name)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    try:
+        yield path
+    finally:
+        path.unlink()
+        for folder in [*path.parents][:-1]:
+            folder.rmdir()
+
+
+def safetensors_file(content: bytes) -> bytes:
+    """Return a safetensors file; of JSON, one that has it as its header."""
+    if content.startswith(b"{"):
+        return struct.pack("<Q", len(content)) + content + bytes(32)
+    return content
+
+
+def small_model(package: str) -> Any:
+    """Return a model of one layer."""
+    rng = np.random.default_rng(0)
+    module = importlib.import_module(package)
+    return module.NaiveSequential([module.NaiveDense(3, 2, lambda x: x, rng=rng)])
+
+
+ARRAYS = {"layers.0.W": np.ones((3, 2), "float32"), "layers.0.b": np.ones(2, "float32")}
+WEIGHTS = safetensors.numpy.save(ARRAYS)
+
+
+def header_of(content: bytes) -> bytes:
+    """Return the JSON of a safetensors file."""
+    return content[8 : 8 + int.from_bytes(content[:8], "little")]
+
+
+def weights(package: str) -> Callable[[bytes], None]:
+    """Read weights: all of a file's are taken, and finite, or none."""
+    module = importlib.import_module(f"{package}.weights")
+    model = small_model(package)
+    before = module.weights_sha256(model)
+
+    def read(content: bytes) -> None:
+        with file("w.safetensors", safetensors_file(content)) as path:
+            try:
+                module.load_weights(model, path)
+            except (ValueError, OSError):
+                assert module.weights_sha256(model) == before
+                raise
+        values = module.named_weights(model).values()
+        assert all(np.isfinite(np.asarray(value.detach() if hasattr(value, "detach") else value))
+                   .all() for value in values)  # fmt: skip
+        model.layers[:] = small_model(package).layers
+
+    return read
+
+
+STATE: dict[str, Any] = {
+    "format": 1,
+    "package": "torch_port",
+    "versions": {"python": "3"},
+    "options": {"epochs": 2, "seed": 0},
+    "progress": {
+        **{"epoch": 1, "batch": 2, "samples": 256, "matches": 9},
+        **{"total_loss": 1.5, "initial_sha256": "00"},
+    },
+    "log": {"bytes": 3, "sha256": "00"},
+    "sha256": hashlib.sha256(WEIGHTS).hexdigest(),
+}
+CHECKPOINT = safetensors.numpy.save(ARRAYS, {"checkpoint": json.dumps(STATE)})
+
+
+def checkpoints(package: str) -> Callable[[bytes], None]:
+    """Read checkpoints: what they say is within the run."""
+    module = importlib.import_module(f"{package}.checkpoint")
+    tensors = importlib.import_module(f"{package}.weights").named_weights(small_model(package))
+
+    def read(content: bytes) -> None:
+        if content.startswith(b"{"):
+            text = content.decode("utf-8", "replace")
+            content = safetensors.numpy.save(ARRAYS, {"checkpoint": text})
+        held = object.__new__(module.Checkpoints)
+        held.folder, held.options = Path(), STATE["options"]
+        with file("0000001-0000002.safetensors", content):
+            progress, state = held.load(tensors, steps=3, other_framework=True)
+        assert 0 <= progress.epoch <= 2
+        assert 0 <= progress.batch < 3
+        assert state["options"] == STATE["options"]
+
+    return read
+
+
+def run_logs(package: str) -> Callable[[bytes], None]:
+    """Read a run log, to go on with it: it keeps what was written until then, and no more.
+
+    The first eight bytes are the length that the checkpoint says; the first bit, whether its
+    SHA-256 is right.
+    """
+    run_log = importlib.import_module(f"{package}.run_log").RunLog
+
+    def read(content: bytes) -> None:
+        length = int.from_bytes(content[:8], "little") % 2**60
+        held = content[8:]
+        right = hashlib.sha256(held[:length]).hexdigest()
+        state = {"bytes": length, "sha256": right if content[:1] < b"\x80" else "00"}
+        with file("run.jsonl", held) as path:
+            try:
+                log = run_log(path, state)
+            except ValueError:
+                assert path.read_bytes() == held
+                raise
+            log.record(loss=1.5)
+            log.close()
+            assert path.read_bytes() == held[:length] + b'{"loss": 1.5}\n'
+            assert length <= len(held)
+
+    return read
+
+
+INDEX = {
+    **{"format": 3, "sha256": "00", "versions": {}, "dtype": "float32", "sizes": [784, 32, 10]},
+    **{"epochs": 0, "answers": {"predict 1": [""]}},
+}
+RECORDING = json.dumps(INDEX).encode() + b"\n"
+RECORDING += safetensors.numpy.save({"predict 1/": np.zeros(3, "int64")})
+
+
+def recordings() -> Callable[[bytes], None]:
+    """Read recordings: the index is the first line, the answers are the rest."""
+
+    def read(content: bytes) -> None:
+        index, _, answers = content.partition(b"\n")
+        right = hashlib.sha256(answers).hexdigest().encode()
+        index = index.replace(b'"sha256": "00"', b'"sha256": "' + right + b'"')
+        held, about = recording.FILES
+        Path(held).write_bytes(answers)
+        Path(about).write_bytes(index)
+        try:
+            recording.Recording(Path()).reference()
+        finally:
+            Path(held).unlink()
+            Path(about).unlink()
+
+    return read
+
+
+def sources(name: str) -> Callable[[bytes], None]:
+    """Read a port, and look for its training step."""
+
+    def read(content: bytes) -> None:
+        with file(name, content) as path:
+            source.require_step(path, source.parse(path), None)
+
+    return read
+
+
+def guest_messages() -> Callable[[bytes], None]:
+    """Read what a port's process sends."""
+
+    def read(content: bytes) -> None:
+        if content.startswith(b"{"):
+            content = safetensors.numpy.save({}, {"call": content.decode("utf-8", "replace")})
+        call, arrays = messages.decode(content)
+        assert isinstance(call, dict)
+        assert all(isinstance(array, np.ndarray) for array in arrays.values())
+
+    return read
+
+
+def command_lines(package: str) -> Callable[[bytes], None]:
+    """Read a command line, whose words are divided by zero bytes."""
+    parse = importlib.import_module(f"{package}.command_line").parse
+    main = importlib.import_module(f"{package}.__main__")
+    commands = {name: getattr(main, name) for name in ("train", "evaluate", "gradients")}
+
+    def read(content: bytes) -> None:
+        words = [os.fsdecode(word) for word in content.split(b"\0")]
+        argv = mock.patch.object(sys, "argv", ["program", *words])
+        with argv, contextlib.suppress(SystemExit):  # of help
+            parse(commands, "program")
+
+    return read
+
+
+def idx_files(package: str) -> Callable[[bytes], None]:
+    """Read MNIST's files, of which the first byte says which one is replaced by the rest.
+
+    In place of MNIST's four files stand four of two pictures each, with their own SHA-256.
+    """
+    mnist = importlib.import_module(f"{package}.mnist")
+    contents = dict(zip(mnist.FILES, [IMAGES, LABELS] * 2, strict=True))
+    digests = {name: hashlib.sha256(whole).hexdigest() for name, whole in contents.items()}
+
+    def read(content: bytes) -> None:
+        name = [*contents][(content or b"\0")[0] % 4]
+        with contextlib.ExitStack() as stack:
+            held = {**contents, name: content[1:]}
+            for other, whole in held.items():
+                path = Path("MNIST/raw", other)
+                path.parent.mkdir(parents=True, exist_ok=True)
+                path.write_bytes(whole)
+                stack.callback(path.unlink)
+            stack.enter_context(mock.patch.dict(mnist.FILES, digests))
+            try:
+                loaded = mnist.load_mnist(Path())
+            finally:
+                stack.close()
+                Path("MNIST/raw").rmdir()
+                Path("MNIST").rmdir()
+        assert [tuple(array.shape) for pair in loaded for array in pair] == [(2, 784), (2,)] * 2
+        assert held == contents
+
+    return read
+
+
+IMAGES = struct.pack(">4i", 0x803, 2, 28, 28) + bytes(2 * 28 * 28)
+LABELS = struct.pack(">2i", 0x801, 2) + bytes([3, 9])
+
+
+def keras_files(name: str) -> Callable[[bytes], None]:
+    """Read the first example's model; JSON is the configuration in a file that is right."""
+    example = importlib.import_module("tf_reference.first_example")
+    right = keras_file("model.keras")
+
+    def read(content: bytes) -> None:
+        if content.startswith(b"{"):
+            content = with_configuration(right, content)
+        with file(name, content) as path:
+            example.load_model(path)
+
+    return read
+
+
+@functools.cache
+def keras_file(name: str) -> bytes:
+    """Return the content of a Keras file of the first example's model."""
+    example = importlib.import_module("tf_reference.first_example")
+    example.save_model(example.mnist_model(seed=0), name)
+    content = Path(name).read_bytes()
+    Path(name).unlink()
+    return content
+
+
+def with_configuration(content: bytes, configuration: bytes) -> bytes:
+    """Return a .keras file with another configuration."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(written, "w") as new:
+        for member in old.namelist():
+            kept = old.read(member) if member != "config.json" else configuration
+            new.writestr(member, kept)
+    return written.getvalue()
+
+
+def small_h5() -> bytes:
+    """Return an HDF5 file with the first example's first weights, but small ones."""
+    import h5py
+
+    written = io.BytesIO()
+    with h5py.File(written, "w") as new:
+        for layer, shape in (("dense", (3, 2)), ("dense_1", (2, 2))):
+            new[f"layers/{layer}/vars/0"] = np.ones(shape, "float32")
+            new[f"layers/{layer}/vars/1"] = np.ones(shape[1], "float32")
+    return written.getvalue()
+
+
+def small_zip() -> bytes:
+    """Return a .keras file that is small, since its weights are."""
+    written = io.BytesIO()
+    with zipfile.ZipFile(written, "w") as new:
+        new.writestr("metadata.json", "{}")
+        new.writestr("config.json", "{}")
+        new.writestr("model.weights.h5", small_h5())
+    return written.getvalue()
+
+
+def users_files() -> Callable[[bytes], None]:
+    """Run a port in a process of its own."""
+
+    def read(content: bytes) -> None:
+        # The port's process would import the fuzzer, which is the main module.
+        main = mock.patch.dict(sys.modules, __main__=ModuleType("__main__"))
+        with file("port.py", content) as path, main:
+            user_port.Process(path, limit=5, beside_keras=True).close()
+
+    return read
+
+
+def configuration() -> bytes:
+    """Return the configuration of the first example's model, as a .keras file holds it."""
+    with zipfile.ZipFile(io.BytesIO(keras_file("model.keras"))) as archive:
+        return archive.read("config.json")
+
+
+CELLS = [
+    {"cell_type": "code", "source": ["%time\n", "x = 1\n", "def step(x): x.backward()\n"]},
+    {"cell_type": "markdown", "source": "text"},
+]
+NOTEBOOK = json.dumps({"cells": CELLS, "nbformat": 4}).encode()
+PYTHON = b"# -*- coding: utf-8 -*-\ndef step(m, x):\n    for y in x:\n        m(y).backward()\n"
+PORT = b"""import torch
+model = torch.nn.Sequential(torch.nn.Linear(5, 4), torch.nn.Linear(4, 4))
+optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+criterion = torch.nn.MSELoss()
+"""
+MESSAGE = messages.encode({"method": "step"}, {"images": np.zeros((2, 3))})
+WORDS = (
+    b"train\0--epochs\x002\0--log\0x.jsonl\0--shuffle",
+    b"train\0--dtype\0float32\0--no-shuffle",
+    b"evaluate\0--weights\0w.safetensors\0--data=x",
+    b"gradients\0-h",
+)
+
+
+def targets() -> dict[str, Target]:
+    """Return the targets by name."""
+    unusable, unanswered = (messages.UnusablePort,), (messages.PortError,)
+    found: dict[str, Target] = {}
+    for package in PACKAGES:
+        of_package: dict[str, tuple[Callable, Callable[[], tuple[bytes, ...]], int]] = {
+            "weights": (weights, lambda: (WEIGHTS, header_of(WEIGHTS)), 80_000),
+            "checkpoints": (checkpoints, lambda: (CHECKPOINT, json.dumps(STATE).encode()), 80_000),
+            "run logs": (run_logs, lambda: (struct.pack("<Q", 9) + b'{"a": 1}\n',), 100_000),
+            "IDX files": (idx_files, lambda: (b"\0" + IMAGES, b"\1" + LABELS), 40_000),
+            "command lines": (command_lines, lambda: WORDS, 2_000),
+        }
+        for name, (make, seeds, executions) in of_package.items():
+            made = functools.partial(make, package)
+            found[f"{name}, {package}"] = Target(made, seeds, executions)
+    notebooks, files = (functools.partial(sources, f"port.{end}") for end in ("ipynb", "py"))
+    keras, h5 = (functools.partial(keras_files, f"model{end}") for end in (".keras", ".weights.h5"))
+    networked = ("socket.connect",)  # to the server that forks the processes of ports
+    return found | {
+        "recordings": Target(recordings, lambda: (RECORDING,), 120_000),
+        "messages of a port": Target(
+            guest_messages, lambda: (MESSAGE, b'{"method": "step"}'), 200_000, unanswered
+        ),
+        "notebooks": Target(notebooks, lambda: (NOTEBOOK,), 120_000, unusable),
+        "Python files": Target(files, lambda: (PYTHON, PORT), 50_000, unusable),
+        ".keras files": Target(keras, lambda: (small_zip(), configuration()), 3_000),
+        ".weights.h5 files": Target(h5, lambda: (small_h5(),), 6_000),
+        "ports that are run": Target(users_files, lambda: (PORT,), 100, unusable, networked),
+    }
