@@ -24,7 +24,7 @@ proof_tests := parity_tests/tests/ladder parity_tests/tests/traps
 tests := $(one_thread) $(run) -m pytest --data="$$DATA"
 
 .PHONY: help install data train-torch train-tf parity test search soak check record traps zoo bench \
-	lint diff clean
+	mutants lint diff clean
 .DEFAULT_GOAL := help
 
 help: ## List the targets
@@ -81,6 +81,9 @@ traps: $(installed) $(mnist) ## Plant each known mistake and show what sees it (
 zoo: $(installed) ## Judge pairs of Keras models and ports, right and wrong, and time it (half an hour)
 	@$(proof) zoo $(pairs)/zoo --output $(pairs)/zoo.json
 	@$(proof) model-times --output $(pairs)/times.json
+
+mutants: $(installed) $(mnist) ## Change the code in each place: does a test see it? (an hour)
+	@$(one_thread) $(run) -m parity_tests.tests.mutation --data "$$DATA" $(ARGS)
 
 bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs against others (half an hour)
 	@$(proof) bench --peers $(peers) --data "$$DATA" \
