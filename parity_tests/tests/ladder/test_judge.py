@@ -216,6 +216,25 @@ def test_another_shape_or_dtype_is_said_with_its_place():
     )
 
 
+def test_the_summary_is_one_line_for_each_quantity_below_the_name_of_its_rung():
+    records = [
+        Record("one update", "update by SGD", "float64", "W", 1234, 0.0, math.inf, 0.0),
+        Record("gradients", "gradient", "float32", "W", 10, 1.5e-5, 2.9, 316.4),
+        Record("gradients", "gradient", "float32", "b", 2, 2.4e-5, 31.0, 3.0),
+        Record("gradients", "loss", "float64", "average", 5, 1e-16, 77.0, 0.0),
+    ]
+    assert report.ladder(records).splitlines() == [
+        "                      dtype         numbers   worst   own headroom  bound",
+        "gradients",
+        "  gradient            float32            12 2.4e-05   316      2.9  10 x + 4 ulp",
+        "  loss                float64             5 1.0e-16     0     77.0  4096 ulp",
+        "one update",
+        "  update by SGD       float64         1,234 0.0e+00     0    equal  1 ulp each",
+    ]
+    first, *_ = report.rows(records)
+    assert (first.bound, first.reason) == ("10 x + 4 ulp", TABLE["gradient"]["float32"].reason)
+
+
 class Asked:
     """A judge that only notes what it is asked."""
 
