@@ -6,6 +6,7 @@ A mutant that no test sees must be in `equivalents.toml`, with the reason why no
 import argparse
 import hashlib
 import json
+import subprocess
 import sys
 import tomllib
 from collections.abc import Iterable, Mapping
@@ -32,6 +33,8 @@ def main() -> int:
     chosen = parser.parse_args()
     if unknown := sorted(set(chosen.modules) - JUDGES.keys()):
         parser.error(f"{', '.join(unknown)} is not mutated: expected some of {', '.join(JUDGES)}")
+    record = f"from {__package__} import reference; reference.record_once({str(chosen.data)!r})"
+    subprocess.run([sys.executable, "-c", record], check=True)  # TensorFlow must not be here
     results = json.loads(RESULTS.read_text())
     wrong = []
     for module in chosen.modules or JUDGES:

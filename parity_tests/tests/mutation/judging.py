@@ -32,8 +32,9 @@ PLAIN = ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:unraisableexcepti
 def get_ready(path: Path) -> None:
     """Import what the tests of a module need and the project does not own."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    if path.parent.name != "ladder":
-        importlib.import_module("safetensors.torch")
+    if path.parts[0] == "torch_port" or path.stem == "diagnosis":
+        for module in ("safetensors.torch", "torch._dynamo", "torch.optim"):
+            importlib.import_module(module)
     gc.collect()
     gc.freeze()  # a collection in the child would copy all that was imported
 

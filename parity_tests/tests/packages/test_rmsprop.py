@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from parity_tests.ladder.compare import Divergence, Judge
-from tf_reference.framework import tf
 from torch_port import RMSprop
 
 STEPS = 10
@@ -32,6 +31,8 @@ def take(optimizer, w, gradients):
 
 
 def by_keras(dtype, **options):
+    from tf_reference.framework import tf  # where it is asked for, as the mutants of the port need none
+
     variable = tf.Variable(weight(dtype).detach().numpy())
     optimizer = tf.keras.optimizers.RMSprop(1e-3, **options)
     found = []
