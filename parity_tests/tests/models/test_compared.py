@@ -65,9 +65,7 @@ def test_a_number_that_is_not_finite_fails_and_is_the_worst(number):
 
 def test_the_worst_element_is_named_with_both_numbers_and_the_bound():
     found = compared([[1.0, 2.0], [3.0, 4.5]], [[1.0, 2.0], [3.0, 4.0]])
-    assert found.message == (
-        "worst at [1, 1]: port 4.5, model 4; relative 1.2e-01, bound 1.2e-07"
-    )
+    assert found.message == ("worst at [1, 1]: port 4.5, model 4; relative 1.2e-01, bound 1.2e-07")
     assert (found.label, found.where, found.difference) == ("label", "l", 0.125)
     assert (found.port.tolist(), found.truth[1].tolist()) == ([[1, 2], [3, 4.5]], [3, 4])
     assert compared([], []).message == "relative 0.0e+00, bound 1.2e-07"

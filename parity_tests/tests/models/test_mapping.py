@@ -110,14 +110,14 @@ def test_one_bias_in_place_of_two_has_a_gradient_of_its_own():
         (
             [unit(f"u{i}", 2, 3) for i in range(5)],
             [module("a", 2, 3)],
-            "in the Keras model " + ", ".join(f"u{i} (Dense of (2, 3))" for i in range(1, 5)) + "; ",
+            "in the Keras model u1 (Dense of (2, 3)), u2 (Dense of (2, 3)), u3 (Dense of (2, 3)), "
+            "u4 (Dense of (2, 3)); ",
         ),
         (
             [unit(f"u{i}", 2, 3) for i in range(6)],
             [module("a", 2, 3)],
-            "in the Keras model "
-            + ", ".join(f"u{i} (Dense of (2, 3))" for i in range(1, 5))
-            + " and more; ",
+            "in the Keras model u1 (Dense of (2, 3)), u2 (Dense of (2, 3)), u3 (Dense of (2, 3)), "
+            "u4 (Dense of (2, 3)) and more; ",
         ),
     ],
 )

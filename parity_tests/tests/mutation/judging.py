@@ -81,7 +81,7 @@ def judge(path: Path, source: str, tests: Sequence[str], seconds: float | None) 
             os.dup2(silence, stream)
         sys.meta_path.insert(0, Planted(path, source))
         os._exit(int(pytest.main([*PLAIN, *tests])))
-    except BaseException:
+    except BaseException:  # noqa: BLE001 (it is shown, and ends the process)
         traceback.print_exc()
     finally:  # whatever was raised: the code of the parent is not for this process
         os._exit(70)

@@ -1,5 +1,6 @@
 """What the reference answers on the ladder, kept in a folder for the climbs of many mutants."""
 
+import hashlib
 import json
 from functools import partial
 from pathlib import Path
@@ -43,7 +44,7 @@ def record_once(folder: str) -> None:
     """
     FOLDER.mkdir(parents=True, exist_ok=True)
     for dtype in ("float32", "float64"):
-        if not (FOLDER / f"reference-{dtype}.safetensors").exists():
+        if not _path(dtype).exists():
             _record(dtype, Path(folder))
 
 
@@ -57,13 +58,22 @@ def _record(dtype: str, data: Path) -> None:
     arrays = {f"{key}/{name}": np.array(a) for key, of in flat.items() for name, a in of.items()}
     arrays |= {"images": images, "labels": labels}
     content = safetensors.numpy.save(arrays, {"keys": json.dumps(list(answers))})
-    (FOLDER / f"reference-{dtype}.safetensors").write_bytes(content)
+    _path(dtype).write_bytes(content)
+
+
+def _path(dtype: str) -> Path:
+    """Return where the answers of this reference to this ladder are."""
+    root = Path(__file__).parents[3]
+    sha256 = hashlib.sha256()
+    for folder in ("tf_reference", "parity_tests/ladder"):
+        for path in sorted((root / folder).glob("*.py")):
+            sha256.update(path.read_bytes())
+    return FOLDER / f"reference-{dtype}-{sha256.hexdigest()[:16]}.safetensors"
 
 
 def recorded(dtype: str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
     """Return the answers, and the images and labels of the climb."""
-    path = FOLDER / f"reference-{dtype}.safetensors"
-    with safetensors.safe_open(path, framework="numpy") as file:
+    with safetensors.safe_open(_path(dtype), framework="numpy") as file:
         keys = json.loads(file.metadata()["keys"])
         arrays = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     found: dict[str, dict[str, np.ndarray]] = {key: {} for key in keys}

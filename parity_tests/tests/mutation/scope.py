@@ -8,7 +8,12 @@ MODELS = "parity_tests/tests/models"
 PORT = ["-k", "not tf_reference and not keras", "-m", "not soak"]
 
 JUDGES: dict[str, list[str]] = {
-    "torch_port/layers.py": [f"{PACKAGES}/test_port.py", CLIMB],
+    "torch_port/layers.py": [
+        f"{PACKAGES}/test_port.py",
+        f"{PACKAGES}/test_training.py",
+        CLIMB,
+        *PORT,
+    ],
     "torch_port/losses.py": [CLIMB],
     "torch_port/optimizers.py": [
         f"{PACKAGES}/test_port.py",

@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -61,7 +62,7 @@ def test_the_model_of_the_book_maps_784_pixels_to_probabilities_of_10_classes():
 def test_an_update_by_hand_and_by_sgd_takes_a_thousandth_of_the_gradient_unless_told():
     for make, rate in (
         (lambda: torch_port.update_weights, 1e-3),
-        (lambda: lambda g, w: torch_port.update_weights(g, w, 0.5), 0.5),
+        (lambda: partial(torch_port.update_weights, learning_rate=0.5), 0.5),
         (lambda: torch_port.SGD(), 1e-3),
         (lambda: torch_port.SGD(0.5), 0.5),
     ):
@@ -94,7 +95,9 @@ def by_oracle(rule, w, gradients):
 
 
 @pytest.mark.parametrize("foreach", [None, False, True])
-@pytest.mark.parametrize("options", [{}, {"lr": 0.5, "rho": 0.5, "eps": 1e-3}, {"rho": 1.0, "lr": 0}])
+@pytest.mark.parametrize(
+    "options", [{}, {"lr": 0.5, "rho": 0.5, "eps": 1e-3}, {"rho": 1.0, "lr": 0}]
+)
 def test_rmsprop_is_that_of_the_oracle(foreach, options):
     rng = np.random.default_rng(0)
     start, gradients = rng.standard_normal(5), rng.standard_normal((4, 5))
@@ -128,8 +131,8 @@ def test_rmsprop_updates_some_weights_of_a_group_and_computes_gradients_in_a_clo
         w, frozen = (torch.tensor([2.0], requires_grad=True) for _ in range(2))
         optimizer = torch_port.RMSprop([frozen, w], lr=1.0, rho=0.0, eps=0.0, foreach=foreach)
 
-        def closure(w=w):
-            w.grad = None
+        def closure(optimizer=optimizer, w=w):
+            optimizer.zero_grad()
             loss = (w**2).sum()
             loss.backward()
             return loss
@@ -244,8 +247,7 @@ def test_the_average_loss_of_an_epoch_counts_the_batches_before_an_interruption(
         )
     average = (100 + sum(seen)) / 4
     assert str(error.value) == (
-        f"epoch 0 changed no weight, at an average loss of {average:.2f}, "
-        "where a guess has 1.39"
+        f"epoch 0 changed no weight, at an average loss of {average:.2f}, where a guess has 1.39"
     )
 
 

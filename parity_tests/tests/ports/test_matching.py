@@ -3,7 +3,6 @@
 import numpy as np
 import pytest
 
-from parity_tests.ports import matching
 from parity_tests.ports.matching import Matching, Weight, matchings
 from parity_tests.ports.messages import NotObservable, UnusablePort
 
@@ -82,12 +81,34 @@ def test_biases_of_like_names_come_first():
     }
 
 
+def test_names_are_alike_up_to_their_last_part():
+    shapes = {
+        "net.z.W": (784, 32),
+        "net.a.W": (32, 32),
+        "net.m.W": (32, 10),
+        "net.a.b": (32,),
+        "net.m.b": (10,),
+        "net.z.b": (32,),
+    }
+    first, *_ = matchings(shapes, [])
+    assert [names(first)[f"{i}.b"] for i in range(3)] == ["net.z.b", "net.a.b", "net.m.b"]
+
+
+def test_many_layers_whose_sizes_alternate_each_take_a_bias_of_their_size():
+    sizes = [784, 16, 8, 16, 8, 10]
+    shapes = {f"W{i}": (sizes[i], sizes[i + 1]) for i in range(5)}
+    shapes |= {f"b{i}": (sizes[i + 1],) for i in range(5)}
+    for found in matchings(shapes, []):
+        of_biases = [found.weights[f"layers.{i}.b"].shape for i in range(5)]
+        assert of_biases == [(16,), (8,), (16,), (8,), (10,)]
+
+
 def test_of_more_than_four_layers_one_pairing_is_tried():
     shapes = {"W0": (784, 16)}
     shapes |= {f"W{i}": (16, 16) for i in range(1, 4)}
     shapes |= {"W4": (16, 10), "c": (10,), **{f"b{i}": (16,) for i in range(4)}}
     found = matchings(shapes, list("W"))
-    assert len(found) == matching.TRIED
+    assert len(found) == 24
     assert {tuple(v for k, v in names(m).items() if k.endswith("b")) for m in found} == {
         ("b0", "b1", "b2", "b3", "c")
     }
@@ -140,6 +161,12 @@ def test_weights_go_to_the_port_and_back():
     assert {name: a.tolist() for name, a in back.items()} == {
         name: a.tolist() for name, a in ours.items()
     }
+    as_it_is = Matching((2, 3), {"layers.0.W": Weight("W", (2, 3))})
+    assert as_it_is.to_port(ours)["W"].tolist() == ours["layers.0.W"].tolist()
+    assert as_it_is.from_port({"W": ours["layers.0.W"]})["layers.0.W"].tolist() == [
+        [0, 1, 2],
+        [3, 4, 5],
+    ]
     odd = found.from_port(theirs | {"fc.bias": np.arange(4)})
     assert odd["layers.0.b"].tolist() == [0, 1, 2, 3]
     with pytest.raises(NotObservable, match=r"what becomes of fc.weight, fc.bias is not seen"):
