@@ -102,6 +102,9 @@ zoo: $(installed) ## Judge pairs of Keras models and ports, right and wrong, and
 	@$(proof) zoo $(pairs)/zoo --output $(pairs)/zoo.json
 	@$(proof) model-times --output $(pairs)/times.json
 
+mutants: $(installed) $(mnist) ## Change the code in each place: does a test see it? (an hour)
+	@$(one_thread) $(run) -m parity_tests.tests.mutation --data "$$DATA" $(ARGS)
+
 bench: $(installed) $(mnist) $(peers)/.installed ## Time a step and whole runs against others (half an hour)
 	@$(proof) bench --peers $(peers) --data "$$DATA" \
 		--output $(results)/benchmark.json --plot $(results)/benchmark.svg $(ARGS)

@@ -154,7 +154,7 @@ class Judge:
         """Return the yardstick's difference from the truth: the largest in the window so far."""
         own_error = float(_difference(yardstick, truth).max(initial=0))
         if not scale:  # there is nothing to relate an error to: none is allowed
-            return math.inf if own_error or math.isnan(own_error) else 0.0
+            return math.inf if own_error else 0.0
         record.own_ulps = max(record.own_ulps, own_error / _unit(scale, yardstick.dtype).item())
         relative = max(own_error / scale, self._own_errors.get((key, window), 0.0))
         self._own_errors[key, window] = relative

@@ -55,7 +55,7 @@ TABLE: dict[str, dict[str, Tolerance]] = {
         "float32": Tolerance(0, 0, "a byte over 255, rounded once"),
         "float64": Tolerance(0, 0, "a byte over 255, rounded once"),
     },
-    "labels": {"int64": Tolerance(0, 0, "integers")},
+    "labels": {"int64": Tolerance(0, 0, "integers: nothing is rounded")},
     "initial weights": {
         "float32": Tolerance(0, 0, "NumPy draws them for every framework"),
         "float64": Tolerance(0, 0, "NumPy draws them for every framework"),

@@ -43,11 +43,11 @@ TRANSPOSED = {
 
 
 def channelwise(shape: tuple[int, ...]) -> Move:
-    h, w, channels, multiplier = shape
+    *size, channels, multiplier = shape
     return Move(
         "(h, w, channels, multiplier) to (channels * multiplier, 1, h, w)",
-        lambda a: a.transpose(2, 3, 0, 1).reshape(channels * multiplier, 1, h, w),
-        lambda a: a.reshape(channels, multiplier, h, w).transpose(2, 3, 0, 1),
+        lambda a: np.moveaxis(a, (-2, -1), (0, 1)).reshape(channels * multiplier, 1, *size),
+        lambda a: np.moveaxis(a.reshape(channels, multiplier, *size), (0, 1), (-2, -1)),
     )
 
 

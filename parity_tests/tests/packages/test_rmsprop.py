@@ -5,7 +5,6 @@ import pytest
 import torch
 
 from parity_tests.ladder.compare import Divergence, Judge
-from tf_reference.framework import tf
 from torch_port import RMSprop
 
 STEPS = 10
@@ -32,6 +31,8 @@ def take(optimizer, w, gradients):
 
 
 def by_keras(dtype, **options):
+    from tf_reference.framework import tf  # here: the port alone needs none
+
     variable = tf.Variable(weight(dtype).detach().numpy())
     optimizer = tf.keras.optimizers.RMSprop(1e-3, **options)
     found = []
@@ -153,3 +154,15 @@ def test_a_sparse_gradient_is_refused():
     w.grad = torch.ones_like(w).to_sparse()
     with pytest.raises(RuntimeError, match="sparse"):
         RMSprop([w]).step()
+
+
+def test_weights_on_a_cuda_device_are_updated_at_once(monkeypatch):
+    w = weight("float32")
+    w.grad = torch.ones_like(w)
+    optimizer, calls = RMSprop([w]), []
+    monkeypatch.setattr(optimizer, "_update_all", lambda *of: calls.append(of))
+    optimizer.step()
+    assert calls == []
+    monkeypatch.setattr(torch.Tensor, "is_cuda", True, raising=False)
+    optimizer.step()
+    assert len(calls) == 1

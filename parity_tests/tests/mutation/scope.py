@@ -1,0 +1,44 @@
+"""What is mutated, and the tests that judge it: quick ones, and none that needs TensorFlow."""
+
+LADDER = "parity_tests/tests/ladder"
+PACKAGES = "parity_tests/tests/packages"
+CLIMB = "parity_tests/tests/mutation/climb.py"
+PORTS = "parity_tests/tests/ports"
+MODELS = "parity_tests/tests/models"
+PORT = ["-k", "not tf_reference and not keras", "-m", "not soak"]
+
+JUDGES: dict[str, list[str]] = {
+    "torch_port/layers.py": [
+        f"{PACKAGES}/test_port.py",
+        f"{PACKAGES}/test_training.py",
+        CLIMB,
+        *PORT,
+    ],
+    "torch_port/losses.py": [CLIMB],
+    "torch_port/optimizers.py": [
+        f"{PACKAGES}/test_port.py",
+        f"{PACKAGES}/test_training.py",
+        f"{PACKAGES}/test_rmsprop.py",
+        CLIMB,
+        *PORT,
+    ],
+    "torch_port/training.py": [
+        f"{PACKAGES}/test_port.py",
+        f"{PACKAGES}/test_training.py",
+        CLIMB,
+        *PORT,
+    ],
+    "torch_port/evaluation.py": [f"{PACKAGES}/test_port.py", f"{PACKAGES}/test_training.py", *PORT],
+    "parity_tests/ladder/compare.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
+    "parity_tests/ladder/tolerance.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
+    "parity_tests/ladder/report.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
+    "parity_tests/models/compared.py": [f"{MODELS}/test_compared.py"],
+    "parity_tests/ports/matching.py": [f"{PORTS}/test_matching.py"],
+    "parity_tests/models/mapping.py": [f"{MODELS}/test_mapping.py"],
+    "parity_tests/models/recipes.py": [f"{MODELS}/test_recipes.py"],
+    "parity_tests/models/moves.py": [f"{MODELS}/test_recipes.py"],
+    "parity_tests/ports/residual.py": [f"{PORTS}/test_residual.py"],
+    "parity_tests/ports/diagnosis.py": [f"{PORTS}/test_search.py"],
+    "parity_tests/ports/verdicts.py": [f"{PORTS}/test_verdicts.py"],
+}
+"""By path, the arguments of pytest."""
