@@ -13,7 +13,6 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
@@ -39,7 +38,7 @@ def get_ready(path: Path) -> None:
     gc.freeze()  # a collection in the child would copy all that was imported
 
 
-class Planted(MetaPathFinder, SourceFileLoader):
+class Planted(SourceFileLoader):
     """Imports one module of the project from another source than that of its file."""
 
     def __init__(self, path: Path, source: str) -> None:
