@@ -261,7 +261,7 @@ def load_model(path: str | os.PathLike) -> Sequential:
             model = mnist_model()
             model.load_weights(path)
     except Exception as error:
-        reason = (str(error) or type(error).__name__).split("\n")[0]
+        reason = shown((str(error) or type(error).__name__).split("\n")[0], 400)
         raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
     return model
 

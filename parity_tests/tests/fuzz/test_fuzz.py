@@ -51,6 +51,12 @@ def test_the_readers_read_what_is_right(execute, tmp_path, monkeypatch):
             assert "read" in [execute(name, seed) for seed in target.seeds()], name
 
 
+@pytest.mark.soak
+def test_what_keras_says_of_a_long_configuration_is_cut(execute):
+    content = json.dumps({"class_name": "x" * 3000, "config": {}, "module": "m"}).encode()
+    assert " characters)" in execute(".keras files", content)
+
+
 STRANGE = {
     "open('../elsewhere', 'w')": "open of ",
     "import os; os.mkdir('../elsewhere')": "os.mkdir of ",
