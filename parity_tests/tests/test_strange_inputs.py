@@ -25,7 +25,7 @@ from safetensors.numpy import save
 import tf_reference
 from parity_tests.ports import messages, recording, source
 from parity_tests.ports.messages import PortError, UnusablePort
-from parity_tests.tests.fuzz import targets
+from parity_tests.tests.fuzz import harness, targets
 
 PACKAGES = ["tf_reference", "torch_port"]
 
@@ -162,13 +162,13 @@ def fuzzed(name):
 @given(held=edited(b'{"a": 1}\n'), length=st.integers(0, 20) | st.integers(0, 2**64 - 1))
 def test_run_logs(name, held, length):
     content = length.to_bytes(8, "little") + held
-    targets.execute(*fuzzed(f"run logs, {name}"), content)
+    harness.execute(*fuzzed(f"run logs, {name}"), content)
 
 
 @pytest.mark.parametrize("name", PACKAGES)
 @given(content=edited(b"\0" + targets.IMAGES) | edited(b"\1" + targets.LABELS))
 def test_idx_files(name, content):
-    targets.execute(*fuzzed(f"IDX files, {name}"), content)
+    harness.execute(*fuzzed(f"IDX files, {name}"), content)
 
 
 INDEX = {

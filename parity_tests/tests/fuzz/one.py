@@ -12,6 +12,8 @@ import resource
 import sys
 import tempfile
 import traceback
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import atheris
@@ -21,7 +23,7 @@ for framework in ("torch", "torch._dynamo", "keras", "tensorflow", "torchvision"
     importlib.import_module(framework)
 INSTRUMENTED = ["tf_reference", "torch_port", "parity_tests"]
 with atheris.instrument_imports(include=INSTRUMENTED):
-    from parity_tests.tests.fuzz import targets
+    from parity_tests.tests.fuzz import harness, targets
 
 MEMORY = 1_000_000_000
 """Bytes that an execution may take above what the process has at its start."""
@@ -45,36 +47,43 @@ def main() -> None:
         os.chdir(work)
         tempfile.tempdir = str(temporary)
         target = targets.targets()[name]
-        seeds = target.seeds()
-        for number, seed in enumerate(seeds):
-            (corpus / f"seed{number}").write_bytes(seed)
-        words = sorted(set(re.findall(rb"[A-Za-z0-9_.-]{2,30}", b" ".join(seeds))))
-        Path(folder, "words").write_text("".join(f'"{word.decode()}"\n' for word in words))
+        words = settle(target, corpus)
         with atheris.instrument_imports(include=INSTRUMENTED):
             read = target.make()
-            for seed in seeds:  # which imports what is imported late
-                targets.execute(target, read, seed)
-        targets.watch_escapes(Path(folder).resolve())
+            for seed in target.seeds():  # which imports what is imported late
+                harness.execute(target, read, seed)
+        harness.watch_escapes(Path(folder).resolve())
         held = int(Path("/proc/self/statm").read_text().split()[5]) * resource.getpagesize()
         resource.setrlimit(resource.RLIMIT_DATA, (held + MEMORY, resource.RLIM_INFINITY))
         arguments = [f"-runs={target.executions}", "-seed=1", "-rss_limit_mb=4000"]
         arguments += [f"-timeout={SECONDS}", f"-artifact_prefix={kept}/", "-max_len=20000"]
-        arguments += [f"-dict={folder}/words"] if words else []
-        arguments += ["-reduce_inputs=0", "-len_control=0"]
-        arguments += ["-print_final_stats=1", *options, *(paths or [str(corpus)])]
-
-        def execute(content: bytes) -> None:
-            try:
-                targets.execute(target, read, content)
-            except BaseException:  # noqa: BLE001 (it is shown, and ends the process)
-                traceback.print_exc()
-                place = kept / f"failed-{hashlib.sha256(content).hexdigest()[:8]}"
-                place.write_bytes(content)
-                print(f"the input is in {place}: {content[:200]!r}", file=sys.stderr)
-                os._exit(1)  # at once, with no end of frameworks to wait for
-
-        atheris.Setup([name, *arguments], execute)
+        arguments += ["-reduce_inputs=0", "-len_control=0", "-print_final_stats=1"]
+        arguments += [*words, *options, *(paths or [str(corpus)])]
+        atheris.Setup([name, *arguments], partial(execute, target, read, kept))
         atheris.Fuzz()
+
+
+def settle(target: harness.Target, corpus: Path) -> list[str]:
+    """Write the right content, and its words; return the option that names these."""
+    seeds = target.seeds()
+    for number, seed in enumerate(seeds):
+        (corpus / f"seed{number}").write_bytes(seed)
+    words = sorted(set(re.findall(rb"[A-Za-z0-9_.-]{2,30}", b" ".join(seeds))))
+    place = corpus.with_name("words")
+    place.write_text("".join(f'"{word.decode()}"\n' for word in words))
+    return [f"-dict={place}"] if words else []
+
+
+def execute(target: harness.Target, read: Callable, kept: Path, content: bytes) -> None:
+    """Execute a target; keep what makes it fail, and end the process."""
+    try:
+        harness.execute(target, read, content)
+    except BaseException:  # noqa: BLE001 (it is shown, and ends the process)
+        traceback.print_exc()
+        place = kept / f"failed-{hashlib.sha256(content).hexdigest()[:8]}"
+        place.write_bytes(content)
+        print(f"the input is in {place}: {content[:200]!r}", file=sys.stderr)
+        os._exit(1)  # at once, with no end of frameworks to wait for
 
 
 if __name__ == "__main__":

@@ -9,14 +9,11 @@ import contextlib
 import functools
 import hashlib
 import importlib
-import io
 import json
 import os
 import struct
 import sys
-import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -26,96 +23,10 @@ import numpy as np
 import safetensors.numpy
 
 from parity_tests.ports import messages, recording, source, user_port
+from parity_tests.tests.fuzz import keras_content
+from parity_tests.tests.fuzz.harness import Target, file
 
 PACKAGES = ("tf_reference", "torch_port")
-LONGEST = 2000
-"""Characters of a message."""
-
-
-@dataclass(frozen=True)
-class Target:
-    """A reader that is fuzzed.
-
-    Attributes:
-        make: Returns a function that has the reader read any bytes, and holds what it returns to
-            be right. It may write to the current folder, and leaves nothing there.
-        seeds: Returns right content, from which others are made.
-        executions: Of `make fuzz`.
-        refusals: The errors by which the reader refuses what it is given.
-        allowed: Audit events that are its work, though they are nobody else's.
-    """
-
-    make: Callable[[], Callable[[bytes], None]]
-    seeds: Callable[[], tuple[bytes, ...]]
-    executions: int
-    refusals: tuple[type[Exception], ...] = (ValueError, OSError)
-    allowed: tuple[str, ...] = ()
-
-
-class EscapeError(AssertionError):
-    """A reader wrote outside of its folder, ran a program, unpickled, or used the network."""
-
-
-CHANGES = {"os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.link", "os.symlink", "os.truncate"}
-ESCAPES = {"subprocess.Popen", "os.system", "os.posix_spawn", "pickle.find_class", "socket.connect"}
-WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC
-ESCAPED: list[str] = []
-
-
-@functools.cache
-def watch_escapes(folder: Path) -> None:
-    """From now on, note what this process does outside of a folder that no reader should do."""
-
-    def watch(event: str, arguments: tuple) -> None:
-        if event in ESCAPES:
-            ESCAPED.append(event)
-        writes = event in CHANGES or (event == "open" and (arguments[2] or 0) & WRITES)
-        if writes and isinstance(arguments[0], str | bytes | os.PathLike):
-            try:
-                path = os.path.realpath(os.fsdecode(arguments[0]))
-            except FileNotFoundError:  # the current folder itself is removed at the end
-                return
-            if path != os.devnull and not Path(path).is_relative_to(folder):
-                ESCAPED.append(f"{event} of {path}")
-
-    sys.addaudithook(watch)
-
-
-def execute(target: Target, read: Callable[[bytes], None], content: bytes) -> str:
-    """Have a reader read some bytes in the current folder; return what it says.
-
-    Raises:
-        EscapeError: If it did what no reader should.
-        AssertionError: If its message is no sentence, or files are left.
-    """
-    ESCAPED.clear()
-    try:
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            read(content)
-        said = "read"
-    except target.refusals as error:
-        said = str(error)
-    if escaped := [event for event in ESCAPED if event not in target.allowed]:
-        raise EscapeError(f"the reader did: {', '.join(escaped)}")
-    if not 0 < len(said) < LONGEST:
-        raise AssertionError(f"the message has {len(said)} characters")
-    if left := os.listdir():
-        raise AssertionError(f"the reader left {left}")
-    return said
-
-
-@contextlib.contextmanager
-def file(name: str, content: bytes) -> Any:
-    """Yield the path of a file that is there meanwhile."""
-    path = Path(name)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    try:
-        yield path
-    finally:
-        path.unlink()
-        for folder in [*path.parents][:-1]:
-            folder.rmdir()
 
 
 def safetensors_file(content: bytes) -> bytes:
@@ -327,57 +238,15 @@ LABELS = struct.pack(">2i", 0x801, 2) + bytes([3, 9])
 def keras_files(name: str) -> Callable[[bytes], None]:
     """Read the first example's model; JSON is the configuration in a file that is right."""
     example = importlib.import_module("tf_reference.first_example")
-    right = keras_file("model.keras")
+    right = keras_content.keras_file("model.keras")
 
     def read(content: bytes) -> None:
         if content.startswith(b"{"):
-            content = with_configuration(right, content)
+            content = keras_content.with_configuration(right, content)
         with file(name, content) as path:
             example.load_model(path)
 
     return read
-
-
-@functools.cache
-def keras_file(name: str) -> bytes:
-    """Return the content of a Keras file of the first example's model."""
-    example = importlib.import_module("tf_reference.first_example")
-    example.save_model(example.mnist_model(seed=0), name)
-    content = Path(name).read_bytes()
-    Path(name).unlink()
-    return content
-
-
-def with_configuration(content: bytes, configuration: bytes) -> bytes:
-    """Return a .keras file with another configuration."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(io.BytesIO(content)) as old, zipfile.ZipFile(written, "w") as new:
-        for member in old.namelist():
-            kept = old.read(member) if member != "config.json" else configuration
-            new.writestr(member, kept)
-    return written.getvalue()
-
-
-def small_h5() -> bytes:
-    """Return an HDF5 file with the first example's first weights, but small ones."""
-    import h5py
-
-    written = io.BytesIO()
-    with h5py.File(written, "w") as new:
-        for layer, shape in (("dense", (3, 2)), ("dense_1", (2, 2))):
-            new[f"layers/{layer}/vars/0"] = np.ones(shape, "float32")
-            new[f"layers/{layer}/vars/1"] = np.ones(shape[1], "float32")
-    return written.getvalue()
-
-
-def small_zip() -> bytes:
-    """Return a .keras file that is small, since its weights are."""
-    written = io.BytesIO()
-    with zipfile.ZipFile(written, "w") as new:
-        new.writestr("metadata.json", "{}")
-        new.writestr("config.json", "{}")
-        new.writestr("model.weights.h5", small_h5())
-    return written.getvalue()
 
 
 def users_files() -> Callable[[bytes], None]:
@@ -390,12 +259,6 @@ def users_files() -> Callable[[bytes], None]:
             user_port.Process(path, limit=5, beside_keras=True).close()
 
     return read
-
-
-def configuration() -> bytes:
-    """Return the configuration of the first example's model, as a .keras file holds it."""
-    with zipfile.ZipFile(io.BytesIO(keras_file("model.keras"))) as archive:
-        return archive.read("config.json")
 
 
 CELLS = [
@@ -443,7 +306,9 @@ def targets() -> dict[str, Target]:
         ),
         "notebooks": Target(notebooks, lambda: (NOTEBOOK,), 120_000, unusable),
         "Python files": Target(files, lambda: (PYTHON, PORT), 50_000, unusable),
-        ".keras files": Target(keras, lambda: (small_zip(), configuration()), 3_000),
-        ".weights.h5 files": Target(h5, lambda: (small_h5(),), 6_000),
+        ".keras files": Target(
+            keras, lambda: (keras_content.small_zip(), keras_content.configuration()), 3_000
+        ),
+        ".weights.h5 files": Target(h5, lambda: (keras_content.small_h5(),), 6_000),
         "ports that are run": Target(users_files, lambda: (PORT,), 100, unusable, networked),
     }

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.tests.fuzz import targets
+from parity_tests.tests.fuzz import harness, targets
 from parity_tests.tests.fuzz.__main__ import table
 
 HERE = Path(__file__).parent
@@ -24,7 +24,7 @@ def execute(tmp_path, monkeypatch):
 
     def execute(name, content):
         target = targets.targets()[name]
-        return targets.execute(target, target.make(), content)
+        return harness.execute(target, target.make(), content)
 
     return execute
 
@@ -71,13 +71,13 @@ STRANGE = {
 PROGRAM = """
 import os
 from pathlib import Path
-from parity_tests.tests.fuzz import targets
+from parity_tests.tests.fuzz import harness, targets
 def read(content):
     exec(content)
-targets.watch_escapes(Path.cwd())
+harness.watch_escapes(Path.cwd())
 for code in {codes}:
     try:
-        targets.execute(targets.Target(lambda: read, tuple, 1), read, code)
+        harness.execute(harness.Target(lambda: read, tuple, 1), read, code)
     except Exception as error:
         print(f"{{type(error).__name__}}: {{error}}")
     for name in os.listdir():
