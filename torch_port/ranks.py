@@ -4,6 +4,7 @@ The processes, called ranks, hold the same weights. The framework's own all-redu
 gradients and losses over them.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -77,6 +78,7 @@ def join() -> None:
         engine = torch.distributed.new_group(timeout=timedelta(seconds=TIMEOUT))
     except RuntimeError as error:
         raise RankError(f"the ranks have not found each other: {error}") from error
+    atexit.register(torch.distributed.destroy_process_group)  # or its threads may abort the end
     group.rank, group.size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     group.all_reduce = partial(torch.distributed.all_reduce, group=engine)
 
@@ -220,6 +222,8 @@ def failures_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # At its end the process would wait for what the lost rank was to send.
+        atexit.register(os._exit, 2)
         raise RankError(
             f"rank {group.rank} has lost {_missing(error)}, which has ended, hangs for {TIMEOUT} s "
             "or cannot be reached"
