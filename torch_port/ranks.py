@@ -8,6 +8,7 @@ import atexit
 import hashlib
 import json
 import os
+import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -232,6 +233,8 @@ def failures_named() -> Iterator[None]:
 
 def _missing(error: Exception) -> str:
     """Return in words who does not answer any more, as far as this rank can find out."""
+    # A rank may wait for this one, not for the lost one, until this one closes its connections.
+    threading.Thread(target=torch.distributed.destroy_process_group, daemon=True).start()
     # torch names an address at best. The ranks that have given up meet at the store of torchrun.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     names = [f"gave up/{rank}" for rank in range(group.size)]
