@@ -10,6 +10,7 @@ import json
 import os
 import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -234,6 +235,8 @@ def failures_named() -> Iterator[None]:
 def _missing(error: Exception) -> str:
     """Return in words who does not answer any more, as far as this rank can find out."""
     # A rank may wait for this one, not for the lost one, until this one closes its connections.
+    group.all_reduce = None
+    traceback.clear_frames(error.__traceback__)
     threading.Thread(target=torch.distributed.destroy_process_group, daemon=True).start()
     # torch names an address at best. The ranks that have given up meet at the store of torchrun.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
