@@ -4,6 +4,7 @@ The processes, called ranks, hold the same weights. The framework's own all-redu
 gradients and losses over them.
 """
 
+import atexit
 import hashlib
 import json
 import os
@@ -232,6 +233,8 @@ def failures_named() -> Iterator[None]:
     try:
         yield
     except tf.errors.OpError as error:
+        # At its end the process would wait for what the lost rank was to send.
+        atexit.register(os._exit, 2)
         raise RankError(
             f"rank {group.rank} has lost {_missing(error)}, which has ended, hangs for {TIMEOUT} s "
             "or cannot be reached"

@@ -189,8 +189,6 @@ def train(
                 progress=progress,
             )
         except ranks.RankError as error:
-            if waiting and ranks.group.rank > 0:
-                command_line.end(waiting[0])
             goes_on = f": --resume {folder} goes on from the last checkpoint" if folder else ""
             raise ranks.RankError(f"{error}{goes_on}") from error
         except training.DivergenceError as error:

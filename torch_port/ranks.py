@@ -4,10 +4,13 @@ The processes, called ranks, hold the same weights. The framework's own all-redu
 gradients and losses over them.
 """
 
+import atexit
 import hashlib
 import json
 import os
+import threading
 import time
+import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,6 +80,7 @@ def join() -> None:
         engine = torch.distributed.new_group(timeout=timedelta(seconds=TIMEOUT))
     except RuntimeError as error:
         raise RankError(f"the ranks have not found each other: {error}") from error
+    atexit.register(torch.distributed.destroy_process_group)  # or its threads may abort the end
     group.rank, group.size = torch.distributed.get_rank(), torch.distributed.get_world_size()
     group.all_reduce = partial(torch.distributed.all_reduce, group=engine)
 
@@ -220,6 +224,8 @@ def failures_named() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        # At its end the process would wait for what the lost rank was to send.
+        atexit.register(os._exit, 2)
         raise RankError(
             f"rank {group.rank} has lost {_missing(error)}, which has ended, hangs for {TIMEOUT} s "
             "or cannot be reached"
@@ -228,6 +234,10 @@ def failures_named() -> Iterator[None]:
 
 def _missing(error: Exception) -> str:
     """Return in words who does not answer any more, as far as this rank can find out."""
+    # A rank may wait for this one, not for the lost one, until this one closes its connections.
+    group.all_reduce = None
+    traceback.clear_frames(error.__traceback__)
+    threading.Thread(target=torch.distributed.destroy_process_group, daemon=True).start()
     # torch names an address at best. The ranks that have given up meet at the store of torchrun.
     host, port = os.environ["MASTER_ADDR"], int(os.environ["MASTER_PORT"])
     names = [f"gave up/{rank}" for rank in range(group.size)]

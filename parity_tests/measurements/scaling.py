@@ -67,6 +67,7 @@ def scaling(
     files.write_or_rescue(output, (json.dumps(results, indent=1) + "\n").encode(), "the times")
     files.write_whole(plot, drawn(results))
     print(measured_table(results))
+    print(least_table(results))
     print(projected_table(results))
 
 
@@ -162,6 +163,15 @@ def all_reduce_time(ranks: int, size: float, latency: float, speed: float) -> fl
     return 2 * (ranks - 1) * latency + 2 * (ranks - 1) / ranks * size / speed
 
 
+def least_batch(
+    of: dict[str, Any], ranks: int, weights: float, link: tuple[float, float] | None
+) -> float:
+    """Return the batch above which a step on so many ranks is faster than in one process."""
+    latency, speed = link or (of["latency"], of["bytes per second"])
+    per_sample = of["per sample and weight"] * weights
+    return (2 * ranks * latency + 2 * 4 * weights / speed) / per_sample
+
+
 def fastest(
     of: dict[str, Any], batch: int, weights: float, link: tuple[float, float] | None
 ) -> tuple[int, float]:
@@ -201,6 +211,18 @@ def projected_table(results: dict[str, Any]) -> str:
             found = [fastest(of, batch, weights, link) for weights in WEIGHTS]
             cells = [f"{ranks}: x {gain:.1f}" if ranks > 1 else "1" for ranks, gain in found]
             lines.append(f"| {name} | {batch:,} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def least_table(results: dict[str, Any]) -> str:
+    """Return the batches above which ranks are faster than one process, for Markdown."""
+    cases = [(ranks, weights) for ranks in (2, 100, 1000) for weights in WEIGHTS[::2]]
+    head = [f"{ranks:,} ranks, {weights:.0e} weights" for ranks, weights in cases]
+    lines = [f"| link | {' | '.join(head)} |", "|---|" + "---|" * len(head)]
+    of = results["packages"]["torch_port"]
+    for name, link in LINKS.items():
+        least = [least_batch(of, *case, link) for case in cases]
+        lines.append(f"| {name} | {' | '.join(f'{batch:,.0f}' for batch in least)} |")
     return "\n".join(lines)
 
 

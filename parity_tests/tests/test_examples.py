@@ -16,7 +16,7 @@ import pytest
 
 from parity_tests import __main__ as proof
 from parity_tests import assert_same_training, check, conversion, fetch_mnist
-from parity_tests.measurements import benchmark, book_numbers, experiments
+from parity_tests.measurements import benchmark, book_numbers, experiments, scaling
 from parity_tests.ports import recording
 from parity_tests.tests.page.conftest import *  # noqa: F403 (the page of a run, for an example)
 from parity_tests.tests.test_readme import DOCUMENTS, ROOT
@@ -60,7 +60,7 @@ def accepted(monkeypatch, status_of):
     functions = [(check, "check"), (recording, "record"), (conversion, "convert"),
                  (fetch_mnist, "fetch"), (sensitivity, "traps"), (benchmark, "bench"),
                  (experiments, "learning_rates"), (experiments, "rmsprop"),
-                 (book_numbers, "book_numbers")]  # fmt: skip
+                 (book_numbers, "book_numbers"), (scaling, "scaling")]  # fmt: skip
     mains = {"parity_tests": proof}
     for package in ("torch_port", "tf_reference"):
         mains[package] = importlib.import_module(f"{package}.__main__")

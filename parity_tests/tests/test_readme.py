@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.measurements import benchmark
+from parity_tests.measurements import benchmark, scaling
 from parity_tests.traps import sensitivity
 from parity_tests.traps.catalogue import CATALOGUE
 
@@ -77,3 +77,10 @@ def test_the_readme_shows_the_benchmark_with_its_machine_and_versions():
     assert benchmark.ratios(TIMES) in MEASUREMENTS
     for what, value in TIMES["machine"].items():
         assert f"{what} {value}" in MEASUREMENTS
+
+
+def test_the_readme_shows_what_ranks_gain_with_its_machine():
+    results = json.loads((RESULTS / "scaling.json").read_text())
+    for table in (scaling.measured_table, scaling.least_table, scaling.projected_table):
+        assert table(results) in MEASUREMENTS
+    assert str(results["machine"]["cpu"]) in MEASUREMENTS
