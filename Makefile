@@ -2,13 +2,14 @@ PYTHON ?= python3
 VENV ?= .venv
 DATA ?= data
 
+$(if $(word 2,$(VENV)),$(error VENV is '$(VENV)': expected a path without spaces))
 run := $(VENV)/bin/python
 installed := $(VENV)/.installed
 # Others that the benchmark measures, out of the way of the packages.
 peers := .venv-peers
 # Fetching puts this file in place last.
 empty :=
-mnist := $(subst $(empty) $(empty),\ ,$(DATA))/MNIST/raw/t10k-labels-idx1-ubyte
+mnist := $(subst :,\:,$(subst $(empty) $(empty),\ ,$(DATA)))/MNIST/raw/t10k-labels-idx1-ubyte
 
 # Paths reach the shell through its environment, whatever characters they have.
 export DATA PORT RECORDING

@@ -16,6 +16,7 @@ from parity_tests.ports import examination as beside_the_book
 from parity_tests.ports.messages import UnusablePort
 from parity_tests.ports.verdicts import print_wrapped
 from torch_port.files import check_input, check_outputs, write_whole
+from torch_port.mnist import paths
 
 
 class Failed(Exception):  # noqa: N818 (it is a verdict)
@@ -63,7 +64,7 @@ def check(
     """
     _validate(port, limit, epochs, device)
     outputs = [json_file, report, report and report.with_suffix(".md")]
-    check_outputs(outputs, [port, reference])
+    check_outputs(outputs, [port, reference, *paths(data)], recording)
     if reference and recording:
         raise ValueError("--recording is of the book's network: leave it out with --reference")
     options: dict[str, Any] = {"model": model, "step": step, "device": device, "limit": limit}

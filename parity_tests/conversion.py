@@ -10,6 +10,7 @@ from parity_tests.ladder.adapters import PackageAdapter, Port, Reference
 from parity_tests.ladder.compare import Judge, judge_tensors
 from parity_tests.ladder.oracle import Oracle, softmax
 from torch_port import files
+from torch_port.mnist import paths
 
 RUNG = "first example"
 SUFFIXES = {".keras": Reference, ".weights.h5": Reference, ".safetensors": Port}
@@ -32,7 +33,7 @@ def convert(source: Positional[Path], target: Positional[Path], data: Path = Pat
     given, made = framework_of(source), framework_of(target)
     if given.package_name == made.package_name:
         raise ValueError(f"{source} and {target} are of one framework: nothing to convert")
-    files.check_outputs([target], [source])
+    files.check_outputs([target], [source, *paths(data)])
 
     given.model = given.package.first_example.load_model(source)
     shapes = [[tuple(w.shape) for w in layer.weights] for layer in given.model.layers]

@@ -101,7 +101,8 @@ def train(
     ranks.join()
     if ranks.group.rank > 0:
         save_weights = log = tensorboard = None
-    files.check_outputs([save_weights, log], [initial_weights])
+    inputs = [initial_weights, *mnist.paths(data)]
+    files.check_outputs([save_weights, log], inputs, checkpoint or resume)
     framework.use_dtype(dtype)
     model: Any
     fit: Callable
@@ -225,7 +226,7 @@ def evaluate(
     from . import weights as weights_files
     from .layers import mnist_model
 
-    files.check_outputs([predictions], [weights])
+    files.check_outputs([predictions], [weights, *mnist.paths(data)])
     framework.use_device(device)
     model = mnist_model(dtype=dtype)
     weights_files.load_weights(model, weights)

@@ -8,8 +8,8 @@ import numpy as np
 DTYPES = ("float32", "float64")
 
 
-def check_integer(name: str, value: Any, low: int, high: int | None = None) -> None:
-    """Refuse what is not a whole number of a range.
+def check_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return a whole number of a range as one of Python's, which does not overflow.
 
     Raises:
         ValueError: With the name, the value and the range.
@@ -17,21 +17,23 @@ def check_integer(name: str, value: Any, low: int, high: int | None = None) -> N
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not (whole and low <= value and (high is None or value <= high)):
         wanted = f"of at least {low}" if high is None else f"from {low} to {high}"
-        raise ValueError(f"{name} is {shown(value)}: expected a whole number {wanted}")
+        raise ValueError(f"{name} is {shown(repr(value))}: expected a whole number {wanted}")
+    return int(value)
 
 
-def check_positive(name: str, value: Any) -> None:
-    """Refuse what is not a finite number above 0.
+def check_positive(name: str, value: Any) -> float:
+    """Return a finite number above 0 as one of Python's, which every framework takes.
 
     Raises:
         ValueError: With the name and the value.
     """
     try:
-        positive = not isinstance(value, str | bytes) and 0 < float(value) < math.inf
+        number = math.nan if isinstance(value, str | bytes | bool) else float(value)
     except (TypeError, ValueError, OverflowError):
-        positive = False
-    if not positive:
-        raise ValueError(f"{name} is {shown(value)}: expected a finite number above 0")
+        number = math.nan
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} is {shown(repr(value))}: expected a finite number above 0")
+    return number
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...] = DTYPES) -> None:
@@ -42,6 +44,16 @@ def check_choice(name: str, value: object, choices: tuple[str, ...] = DTYPES) ->
     """
     if not (isinstance(value, str) and value in choices):
         raise ValueError(f"{name} is {shown(value)}: expected {' or '.join(choices)}")
+
+
+def check_kind(name: str, value: object, kind: Any, expected: str) -> None:
+    """Refuse what is not of a class.
+
+    Raises:
+        ValueError: With the name, the value and, in words, what was expected.
+    """
+    if not isinstance(value, kind):
+        raise ValueError(f"{name} is {shown(repr(value))}: expected {expected}")
 
 
 def seeded(name: str, seed: int | None) -> np.random.Generator:
@@ -59,20 +71,29 @@ def as_array(name: str, values: Any) -> np.ndarray:
     """Return real numbers as an array that lies in memory as the machine reads it.
 
     Raises:
-        ValueError: If they are no such numbers, or rows of different lengths.
+        ValueError: If they are no such numbers, a single one, some of them masked or too large, or
+            rows of different lengths.
     """
     try:
         array = np.asarray(values)
     except ValueError as error:
         raise ValueError(f"the {name} are ragged: expected rows of one length") from error
-    if array.dtype.kind not in "biuf":
+    except (RuntimeError, TypeError) as error:  # a tensor that is sparse, or has no numbers yet
+        raise ValueError(f"the {name} cannot be read as an array: {error}") from error
+    if array.dtype.kind not in "biuf" or array.itemsize > 8:
         found = "None" if values is None else f"of dtype {array.dtype}"
-        raise ValueError(f"the {name} are {found}: expected real numbers")
-    return np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+        raise ValueError(f"the {name} are {found}: expected real numbers of at most 64 bits")
+    if array.ndim == 0:
+        raise ValueError(f"the {name} are a single number: expected an array")
+    if np.ma.is_masked(values):
+        raise ValueError(f"some of the {name} are masked: expected real numbers")
+    if array.dtype == "uint64" and array.max(initial=0) >= 2**63:
+        raise ValueError(f"one of the {name} is {array.max()}: expected numbers below 2**63")
+    return np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
 
 
 def shown(value: object, longest: int = 60) -> str:
     """Return a value as a message shows it: in its own words, but never long."""
-    text = value if isinstance(value, str) else repr(value)
+    text = value if isinstance(value, str) and value == value.strip() else repr(value)
     text = " ".join(text.split()) or "empty"
     return text if len(text) <= longest else f"{text[: longest - 10]}... ({len(text)} characters)"

@@ -8,6 +8,7 @@ import io
 import multiprocessing
 import os
 import re
+import shutil
 import signal
 import sys
 import typing
@@ -36,6 +37,12 @@ def _whole_number(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> float:
+    if not re.fullmatch(r"[+-]?([0-9.]+(e[+-]?[0-9]+)?|inf|infinity|nan)", text, re.IGNORECASE):
+        raise ValueError  # Python reads digits of other scripts as well
+    return float(text)
+
+
 def _path(text: str) -> Path:
     if not text:
         raise ValueError
@@ -44,10 +51,13 @@ def _path(text: str) -> Path:
 
 READERS: dict[Any, tuple[Callable[[str], Any], str, str]] = {
     int: (_whole_number, "INT", "a whole number"),
-    float: (float, "FLOAT", "a number"),
+    float: (_number, "FLOAT", "a number"),
     Path: (_path, "PATH", "a path"),
 }
 """How each type of option is read, what the help calls it, and what a message calls it."""
+
+NARROWEST = 40
+"""Columns of a terminal for which the help is drawn; tyro draws for ever if there are too few."""
 
 REGISTRY = ConstructorRegistry()
 
@@ -108,6 +118,8 @@ def parse(commands: Mapping[str, Callable], program: str) -> Callable[[], Any]:
 
         return call
 
+    if shutil.get_terminal_size().columns < NARROWEST:
+        os.environ["COLUMNS"] = str(NARROWEST)
     said = io.StringIO()
     try:
         with contextlib.redirect_stderr(said):
@@ -187,7 +199,13 @@ def guarded(run: Callable[[], int | None], name: str) -> int:
     output = PatientOutput(sys.stdout)
     try:
         with contextlib.redirect_stdout(output), signals_handled(lambda number, _: end(number)):
-            status = run() or 0
+            _check_current_folder()
+            try:
+                status = run() or 0
+            except SystemExit as end_of_help:
+                if end_of_help.code:
+                    raise
+                status = 0
         if output.error is not None:
             raise OSError(f"standard output cannot be written: {output.error.strerror}")
     except (ImportError, MemoryError, OSError, ValueError) as error:
@@ -209,6 +227,7 @@ def described(error: BaseException) -> str:
 
 def say(sentence: str) -> None:
     """Print a sentence on standard error, if that can be written."""
+    sentence = sentence.encode(errors="backslashreplace").decode()  # a path may be no text
     with contextlib.suppress(OSError):
         print(sentence, file=sys.stderr, flush=True)
 
@@ -222,6 +241,14 @@ def _open_standard_streams() -> None:
             os.open(os.devnull, os.O_RDWR)  # the lowest one that is free
     sys.stdout = sys.stdout or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
     sys.stderr = sys.stderr or os.fdopen(os.open(os.devnull, os.O_WRONLY), "w")
+
+
+def _check_current_folder() -> None:
+    """Refuse to begin in a folder that was removed, where libraries fail far from the cause."""
+    try:
+        os.getcwd()
+    except FileNotFoundError:
+        raise OSError("the current folder was removed: change to another one") from None
 
 
 def end(number: int) -> NoReturn:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from .files import check_folder
 from .framework import tf
 
 
@@ -22,7 +23,7 @@ def scalar_writer(folder: Path | None) -> Iterator[Callable[[str, float, int], N
     if folder is None:
         yield lambda tag, value, step: None
         return
-    folder = folder / (__package__ or "")
+    folder = check_folder(folder, "a folder for TensorBoard") / (__package__ or "")
     folder.mkdir(parents=True, exist_ok=True)
     import tensorboard  # noqa: F401 (tf.summary asks for it only at the first step)
 

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from .arguments import check_positive, seeded, shown
+from .arguments import check_kind, check_positive, seeded, shown
 from .files import check_input, read_json, write_whole
 from .framework import Tensor, tf, use_dtype
 from .optimizers import RMSprop
@@ -81,7 +81,7 @@ def rmsprop(model: Sequential, learning_rate: float = 1e-3) -> RMSprop:
     Raises:
         ValueError: If the learning rate is not a finite number above 0.
     """
-    check_positive("learning_rate", learning_rate)
+    learning_rate = check_positive("learning_rate", learning_rate)
     optimizer = RMSprop(learning_rate)
     optimizer.build(model.trainable_variables)
     average_gradients(optimizer)
@@ -100,6 +100,19 @@ def named_velocities(model: Sequential, optimizer: RMSprop) -> dict[str, Tensor]
         f"{name}.velocity": velocity
         for name, velocity in zip(named_weights(model), velocities, strict=True)
     }
+
+
+def check_optimizer(model: Sequential, optimizer: RMSprop) -> None:
+    """Refuse an optimizer that would leave the weights of a model as they are.
+
+    Raises:
+        ValueError: If it is no RMSprop, or of another model.
+    """
+    check_kind("optimizer", optimizer, RMSprop, "an RMSprop, as rmsprop makes it")
+    # tf.keras finds this in the first step only.
+    held = {id(w) for w in optimizer._trainable_variables}
+    if held != {id(w) for w in model.trainable_variables}:
+        raise ValueError("the optimizer is of another model: make one of this by rmsprop(model)")
 
 
 def fit(
@@ -144,10 +157,13 @@ def fit(
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
+    check_kind("model", model, Sequential, "the first example's, as mnist_model makes it")
     images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
     optimizer = optimizer or rmsprop(model, learning_rate)
+    check_optimizer(model, optimizer)
     at = progress or Progress()
+    at.check(epochs, math.ceil(len(images) / batch_size))
     rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
     accuracy = tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     model.compile(

@@ -8,6 +8,8 @@ from typing import Literal
 
 import numpy as np
 
+from .arguments import check_choice
+
 # Another Keras backend would return its own tensors in the middle of a GradientTape.
 # Asked before the import, since a backend that is not installed fails far from its cause.
 if (backend := os.environ.get("KERAS_BACKEND")) not in (None, "", "tensorflow"):
@@ -44,6 +46,11 @@ if backend != "tensorflow":
         f"tf_reference needs Keras on TensorFlow, but keras.json asks for "
         f"{backend!r}: set its \"backend\" to 'tensorflow'"
     )
+if tf.keras.config.epsilon() != 1e-7:
+    raise ImportError(
+        f"tf_reference needs Keras's epsilon of 1e-07, but keras.json says "
+        f'{tf.keras.config.epsilon()!r}: take "epsilon" out'
+    )
 
 
 Tensor = tf.Tensor
@@ -60,8 +67,9 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
         device: "cpu", or "cuda" for the first CUDA device.
 
     Raises:
-        ValueError: If a CUDA device is asked for and there is none.
+        ValueError: If it is neither, or a CUDA device is asked for and there is none.
     """
+    check_choice("device", device, ("cpu", "cuda"))
     if device == "cuda" and not tf.config.list_physical_devices("GPU"):
         raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
     tf.config.experimental.enable_tensor_float_32_execution(False)  # 10 bits in place of 23
@@ -75,7 +83,11 @@ def use_dtype(dtype: Literal["float32", "float64"]) -> None:
     Call it before the first model or optimizer is made: it is a setting of the whole
     process. Keras computes losses and keeps learning rates in this dtype, whatever the
     dtype of the weights.
+
+    Raises:
+        ValueError: If it is neither of the two.
     """
+    check_choice("dtype", dtype)
     tf.keras.config.set_floatx(dtype)
     tf.keras.config.set_dtype_policy(dtype)  # of layers, which Keras settles with the first one
 

@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from .arguments import check_choice, check_integer, seeded
+from .arguments import check_choice, check_integer, check_kind, seeded
 from .framework import Tensor, tf
 
 
@@ -42,8 +42,10 @@ class NaiveDense:
         check_integer("input_size", input_size, 1)
         check_integer("output_size", output_size, 1)
         check_choice("dtype", dtype)
+        check_kind("activation", activation, Callable, "a function of pre-activations")
         self.activation = activation
         rng = rng or np.random.default_rng()
+        check_kind("rng", rng, (np.random.Generator, np.random.RandomState), "NumPy's generator")
 
         w_shape = (input_size, output_size)
         w_initial_value = rng.uniform(0, 1e-1, w_shape).astype(dtype)
@@ -73,7 +75,7 @@ class NaiveSequential:
     """
 
     def __init__(self, layers: list[NaiveDense]) -> None:
-        self.layers = layers
+        self.layers = list(layers)  # which can be run through more than once
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Map inputs of shape (batch, input_size) to the last layer's outputs."""

@@ -7,7 +7,7 @@ from typing import Literal
 import numpy as np
 
 from .arguments import check_choice
-from .files import check_folder, check_input
+from .files import as_path, check_folder, check_input
 from .framework import tf
 
 FILES = {
@@ -45,10 +45,15 @@ def raw_folder(folder: str | Path) -> Path:
     Raises:
         OSError: If something that is no folder is in the way.
     """
-    raw = Path(folder) / "MNIST" / "raw"
+    raw = as_path(folder) / "MNIST" / "raw"
     for part in (raw.parents[1], raw.parent, raw):
         check_folder(part, "the folder that holds MNIST in MNIST/raw, as `make data` makes it")
     return raw
+
+
+def paths(folder: str | Path) -> list[Path]:
+    """Return the raw files of a folder: of the training set, then of the test set."""
+    return [as_path(folder) / "MNIST" / "raw" / name for name in FILES]
 
 
 def load_mnist(
@@ -76,7 +81,7 @@ def load_mnist(
     raw = raw_folder(folder)
     if any((raw / name).exists() for name in FILES):
         verify(raw)
-        files = [tf.io.decode_raw(tf.io.read_file(str(raw / name)), tf.uint8) for name in FILES]
+        files = [tf.io.decode_raw(tf.io.read_file(str(path)), tf.uint8) for path in paths(folder)]
         # An IDX header is 4 bytes, and 4 for each dimension.
         train, test = (
             (images[16:].numpy(), labels[8:].numpy()) for images, labels in (files[:2], files[2:])

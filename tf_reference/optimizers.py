@@ -26,7 +26,7 @@ def update_weights(
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
-    check_positive("learning_rate", learning_rate)
+    learning_rate = check_positive("learning_rate", learning_rate)
     for g, w in zip(gradients, weights, strict=True):
         w.assign_sub(g * learning_rate)
 
@@ -47,7 +47,7 @@ class SGD:
     """
 
     def __init__(self, learning_rate: float = 1e-3) -> None:
-        check_positive("learning_rate", learning_rate)
+        learning_rate = check_positive("learning_rate", learning_rate)
         self.optimizer = tf.keras.optimizers.SGD(learning_rate=learning_rate)
         self.weights: list[tf.Variable] = []
 

@@ -57,6 +57,7 @@ class RunLog:
             return
         line = json.dumps(values, default=str, allow_nan=False).encode() + b"\n"
         try:
+            self._file.seek(0, os.SEEK_END)  # which shows it if the file is cut meanwhile
             self._file.write(line)
             self._file.flush()
         except OSError as error:
@@ -87,7 +88,13 @@ class RunLog:
         """Raise what kept the log from being written.
 
         Raises:
-            OSError: If a line could not be written.
+            OSError: If a line could not be written, or the file was moved or changed meanwhile.
         """
         if self.error is not None:
             raise OSError(f"{self.path} cannot be written: {self.error.strerror}; it is not whole")
+        if self.path is not None:
+            held, found = os.fstat(self._file.fileno()), None
+            with suppress(OSError):
+                found = self.path.stat()
+            if found is None or not os.path.samestat(held, found) or held.st_size != self._length:
+                raise OSError(f"{self.path} was moved or changed meanwhile: it is not whole")

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from . import optimizers
-from .arguments import as_array, check_integer, seeded
+from .arguments import as_array, check_integer, check_kind, seeded, shown
 from .framework import Tensor, tf
 from .layers import NaiveSequential
 from .losses import sparse_categorical_crossentropy
@@ -39,6 +39,15 @@ class Progress:
     samples: int = 0
     matches: int = 0
     initial_sha256: str = ""
+
+    def check(self, epochs: int, batches: int) -> None:
+        """Refuse a place that a training of so many epochs does not come to.
+
+        Raises:
+            ValueError: With the name of the number.
+        """
+        check_integer("progress.epoch", self.epoch, 0, epochs)
+        check_integer("progress.batch", self.batch, 0, batches - 1)
 
     def end_epoch(self) -> None:
         """Go on to the next epoch."""
@@ -79,13 +88,17 @@ class BatchGenerator:
             raise ValueError(
                 f"order has {len(order)} positions for {len(images)} images: expected one for each"
             )
-        check_integer("batch_size", batch_size, 1)
+        if order is not None:
+            positions = np.asarray(order)
+            inside = (positions >= 0) & (positions < len(images))
+            if not (np.issubdtype(positions.dtype, np.integer) and inside.all()):
+                raise ValueError(f"order is {shown(order)}: expected positions of images")
         self.index = 0
         self.images = images
         self.labels = labels
-        self.batch_size = batch_size
+        self.batch_size = check_integer("batch_size", batch_size, 1)
         self.order = order
-        self.num_batches = math.ceil(len(images) / batch_size)
+        self.num_batches = math.ceil(len(images) / self.batch_size)
 
     def next(self) -> tuple[Any, Any]:
         """Return the images and the labels of the next batch.
@@ -171,10 +184,12 @@ def fit(
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.3.
     """
+    check_kind("model", model, NaiveSequential, "a NaiveSequential, as mnist_model makes it")
     images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
     guess = math.log(model.weights[-1].shape[0])
     at = progress or Progress()
+    at.check(epochs, math.ceil(len(images) / batch_size))
     rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
     update_weights = averaged(update_weights)
     for epoch_counter in range(epochs):
@@ -183,7 +198,7 @@ def fit(
             continue
         print(f"Epoch {epoch_counter}")
         batch_generator = BatchGenerator(images, labels, batch_size, order)
-        batch_generator.index = at.batch * batch_size
+        batch_generator.index = at.batch * batch_generator.batch_size
         if at.batch == 0:
             at.initial_sha256 = weights_sha256(model)
         for batch_counter in range(at.batch, batch_generator.num_batches):
@@ -247,7 +262,7 @@ def check_images(model: Any, images: Any) -> None:
     Raises:
         ValueError: With what was found, and what was expected.
     """
-    kernel = model.layers[0].weights[0].numpy()
+    kernel = named_weights(model)["layers.0.W"].numpy()
     wanted = f"{kernel.dtype} of shape ({len(images)}, {kernel.shape[0]})"
     found = f"{images.dtype} of shape {tuple(images.shape)}"
     if found != wanted:

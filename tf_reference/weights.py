@@ -19,10 +19,16 @@ DTYPES = {"F32": "float32", "F64": "float64"}
 
 
 def named_weights(model: Any) -> dict[str, tf.Variable]:
-    """Return the weights under the names that a file gives them, such as `layers.0.W`."""
+    """Return the weights under the names that a file gives them, such as `layers.0.W`.
+
+    Raises:
+        ValueError: If the model has no layers.
+    """
+    if not (isinstance(layers := getattr(model, "layers", None), list | tuple) and layers):
+        raise ValueError(f"the model is {shown(repr(model))}: expected one that has layers")
     return {
         f"layers.{index}.{name}": weight
-        for index, layer in enumerate(model.layers)
+        for index, layer in enumerate(layers)
         for name, weight in zip("Wb", layer.weights, strict=True)
     }
 

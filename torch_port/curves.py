@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
+from .files import check_folder
+
 
 @contextmanager
 def scalar_writer(folder: Path | None) -> Iterator[Callable[[str, float, int], None]]:
@@ -22,7 +24,7 @@ def scalar_writer(folder: Path | None) -> Iterator[Callable[[str, float, int], N
     if folder is None:
         yield lambda tag, value, step: None
         return
-    folder = folder / (__package__ or "")
+    folder = check_folder(folder, "a folder for TensorBoard") / (__package__ or "")
     folder.mkdir(parents=True, exist_ok=True)
     if "tensorflow" not in sys.modules:
         # TensorBoard writes files through TensorFlow where that is installed, but for this.

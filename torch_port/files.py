@@ -16,6 +16,22 @@ LARGEST_DOCUMENT = 100_000_000
 """Bytes of a JSON document that is read at all, which is what safetensors allows a header."""
 
 
+def as_path(path: str | bytes | os.PathLike) -> Path:
+    """Return a path, whatever holds it.
+
+    Raises:
+        ValueError: If it is no path that a system can have.
+    """
+    try:
+        text = os.fsdecode(path)
+        os.fsencode(text)
+    except (TypeError, UnicodeEncodeError):
+        text = ""
+    if not text or "\0" in text:
+        raise ValueError(f"path is {shown(repr(path))}: expected that of a file or a folder")
+    return Path(text)
+
+
 def check_input(path: str | os.PathLike, what: str) -> Path:
     """Return a path as a `Path`, if a file to be read is there.
 
@@ -27,7 +43,8 @@ def check_input(path: str | os.PathLike, what: str) -> Path:
         FileNotFoundError: If nothing is there.
         OSError: If it is no file, or cannot be reached.
     """
-    path = Path(path)
+    path = as_path(path)
+    _check_name(path, what)
     try:
         kind = _kind(path)
     except FileNotFoundError:
@@ -45,7 +62,8 @@ def check_folder(path: str | os.PathLike, what: str) -> Path:
     Raises:
         OSError: If it is no folder, or cannot be reached.
     """
-    path = Path(path)
+    path = as_path(path)
+    _check_name(path, what)
     try:
         kind = _kind(path)
     except FileNotFoundError:
@@ -55,6 +73,14 @@ def check_folder(path: str | os.PathLike, what: str) -> Path:
     if kind != "a folder":
         raise NotADirectoryError(f"{path} is {kind}: expected {what}")
     return path
+
+
+def _check_name(path: Path, what: str) -> None:
+    """Refuse a name that the readers of the frameworks cannot take."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        raise OSError(f"{path} has a name that is no UTF-8: rename it; expected {what}") from None
 
 
 def _kind(path: Path) -> str:
@@ -79,8 +105,8 @@ class Output:
     """
 
     def __init__(self, path: str | os.PathLike, size: int = 0) -> None:
-        self.path = Path(path)
-        self._target = Path(os.path.realpath(path))
+        self.path = as_path(path)
+        self._target = Path(os.path.realpath(self.path))
         self._partial = self._target.with_name(f".{self._target.name}.partial")
         try:
             kind = _kind(self._target)
@@ -183,13 +209,16 @@ def sync_folder(folder: Path) -> None:
 
 
 def check_outputs(
-    outputs: Sequence[str | os.PathLike | None], inputs: Sequence[str | os.PathLike | None] = ()
+    outputs: Sequence[str | os.PathLike | None],
+    inputs: Sequence[str | os.PathLike | None] = (),
+    folder: Path | None = None,
 ) -> None:
     """Refuse paths to write to, before work is spent on their content.
 
     Args:
         outputs: Written later; None where nothing is to be written.
         inputs: Read before; None where nothing is.
+        folder: In which none of them may lie: it belongs to checkpoints or to a recording.
 
     Raises:
         OSError: If a file cannot be written.
@@ -199,6 +228,8 @@ def check_outputs(
     for path in outputs:
         if path is not None:
             Output(path).close()
+            if folder and Path(os.path.realpath(path)).parent == Path(os.path.realpath(folder)):
+                raise ValueError(f"{path} lies in {folder}, which is no place for it: name another")
             if _identity(path) in taken:
                 raise ValueError(f"{path} is named twice: expected a file of its own")
             taken.add(_identity(path))

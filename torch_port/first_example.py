@@ -10,7 +10,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from .arguments import check_positive, seeded
+from .arguments import check_kind, check_positive, seeded
 from .files import check_input, write_whole
 from .framework import use_dtype
 from .optimizers import RMSprop
@@ -93,7 +93,7 @@ def rmsprop(model: Sequential, learning_rate: float = 1e-3) -> RMSprop:
     Raises:
         ValueError: If the learning rate is not a finite number above 0.
     """
-    check_positive("learning_rate", learning_rate)
+    learning_rate = check_positive("learning_rate", learning_rate)
     optimizer = RMSprop(model.parameters(), learning_rate)
     average_gradients(optimizer)
     return optimizer
@@ -115,6 +115,19 @@ def named_velocities(model: Sequential, optimizer: RMSprop) -> dict[str, Tensor]
         f"{name}.velocity": velocity
         for name, velocity in zip(named_weights(model), velocities, strict=True)
     }
+
+
+def check_optimizer(model: Sequential, optimizer: RMSprop) -> None:
+    """Refuse an optimizer that would leave the weights of a model as they are.
+
+    Raises:
+        ValueError: If it is no RMSprop, or of another model.
+    """
+    check_kind("optimizer", optimizer, RMSprop, "an RMSprop, as rmsprop makes it")
+    # torch.optim would step through the weights of that model, whose gradients are absent.
+    held = {id(w) for group in optimizer.param_groups for w in group["params"]}
+    if held != {id(w) for w in model.parameters()}:
+        raise ValueError("the optimizer is of another model: make one of this by rmsprop(model)")
 
 
 def fit(
@@ -159,10 +172,13 @@ def fit(
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
+    check_kind("model", model, Sequential, "the first example's, as mnist_model makes it")
     images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
     optimizer = optimizer or rmsprop(model, learning_rate)
+    check_optimizer(model, optimizer)
     at = progress or Progress()
+    at.check(epochs, math.ceil(len(images) / batch_size))
     rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
     history: dict[str, list[float]] = {"loss": [], "accuracy": []}
     for epoch_counter in range(epochs):
@@ -171,7 +187,7 @@ def fit(
             continue
         print(f"Epoch {epoch_counter}")
         batch_generator = BatchGenerator(images, labels, batch_size, order)
-        batch_generator.index = at.batch * batch_size
+        batch_generator.index = at.batch * batch_generator.batch_size
         for batch_counter in range(at.batch, batch_generator.num_batches):
             images_batch, labels_batch = batch_generator.next()
             samples = len(labels_batch)

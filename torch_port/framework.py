@@ -7,6 +7,8 @@ from typing import Literal
 import numpy as np
 import torch
 
+from .arguments import check_choice
+
 
 def use_device(device: Literal["cpu", "cuda"]) -> None:
     """Make one kind of device the place where everything that follows is computed.
@@ -19,8 +21,9 @@ def use_device(device: Literal["cpu", "cuda"]) -> None:
         device: "cpu", or "cuda" for the first CUDA device.
 
     Raises:
-        ValueError: If a CUDA device is asked for and there is none.
+        ValueError: If it is neither, or a CUDA device is asked for and there is none.
     """
+    check_choice("device", device, ("cpu", "cuda"))
     if device == "cuda" and not torch.cuda.is_available():
         raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
     # The permission to round to bfloat16 makes torch take oneDNN's kernels, often the fastest in
@@ -47,7 +50,11 @@ def use_dtype(dtype: Literal["float32", "float64"]) -> None:
     Call it before the first model or optimizer is made: it is a setting of the whole
     process. Keras computes losses and keeps learning rates in this dtype, whatever the
     dtype of the weights.
+
+    Raises:
+        ValueError: If it is neither of the two.
     """
+    check_choice("dtype", dtype)
     torch.set_default_dtype(getattr(torch, dtype))
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import check_choice, check_integer, seeded
+from .arguments import check_choice, check_integer, check_kind, seeded
 
 
 class NaiveDense:
@@ -44,8 +44,10 @@ class NaiveDense:
         check_integer("input_size", input_size, 1)
         check_integer("output_size", output_size, 1)
         check_choice("dtype", dtype)
+        check_kind("activation", activation, Callable, "a function of pre-activations")
         self.activation = activation
         rng = rng or np.random.default_rng()
+        check_kind("rng", rng, (np.random.Generator, np.random.RandomState), "NumPy's generator")
 
         w_shape = (input_size, output_size)
         w_initial_value = rng.uniform(0, 1e-1, w_shape).astype(dtype)
@@ -75,7 +77,7 @@ class NaiveSequential:
     """
 
     def __init__(self, layers: list[NaiveDense]) -> None:
-        self.layers = layers
+        self.layers = list(layers)  # which can be run through more than once
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Map inputs of shape (batch, input_size) to the last layer's outputs."""

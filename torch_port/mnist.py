@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .arguments import check_choice
-from .files import check_folder, check_input
+from .files import as_path, check_folder, check_input
 
 FILES = {
     "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
@@ -46,10 +46,15 @@ def raw_folder(folder: str | Path) -> Path:
     Raises:
         OSError: If something that is no folder is in the way.
     """
-    raw = Path(folder) / "MNIST" / "raw"
+    raw = as_path(folder) / "MNIST" / "raw"
     for part in (raw.parents[1], raw.parent, raw):
         check_folder(part, "the folder that holds MNIST in MNIST/raw, as `make data` makes it")
     return raw
+
+
+def paths(folder: str | Path) -> list[Path]:
+    """Return the raw files of a folder: of the training set, then of the test set."""
+    return [as_path(folder) / "MNIST" / "raw" / name for name in FILES]
 
 
 def load_mnist(
@@ -90,9 +95,9 @@ def load_mnist(
                 "`naive-parity fetch-mnist`, or name the folder that holds it"
             ) from error
     verify(raw)
-    paths = [raw / name for name in FILES]
     files = [
-        torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8) for path in paths
+        torch.from_file(str(path), size=path.stat().st_size, dtype=torch.uint8)
+        for path in paths(folder)
     ]
     # An IDX header is 4 bytes, and 4 for each dimension.
     train, test = ((images[16:], labels[8:]) for images, labels in (files[:2], files[2:]))

@@ -30,7 +30,7 @@ def update_weights(
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
-    check_positive("learning_rate", learning_rate)
+    learning_rate = check_positive("learning_rate", learning_rate)
     with torch.no_grad():
         for g, w in zip(gradients, weights, strict=True):
             w -= g * learning_rate
@@ -52,7 +52,7 @@ class SGD:
     """
 
     def __init__(self, learning_rate: float = 1e-3) -> None:
-        check_positive("learning_rate", learning_rate)
+        learning_rate = check_positive("learning_rate", learning_rate)
         self.learning_rate = torch.tensor(learning_rate).item()
         self.optimizer: torch.optim.Optimizer | None = None
         self.weights: list[Tensor] = []

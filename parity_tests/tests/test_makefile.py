@@ -22,9 +22,10 @@ def make(tmp_path):
     python.write_text('#!/bin/sh\nprintf "%s\\n" "$@"\n')
     python.chmod(0o755)
     (tmp_path / ".venv" / ".installed").touch()
-    mnist = tmp_path / "a b" / "MNIST" / "raw"
-    mnist.mkdir(parents=True)
-    (mnist / "t10k-labels-idx1-ubyte").touch()
+    for folder in ("a b", "a:b", "a#b$c%d"):
+        mnist = tmp_path / folder / "MNIST" / "raw"
+        mnist.mkdir(parents=True)
+        (mnist / "t10k-labels-idx1-ubyte").touch()
 
     def make(*arguments):
         ours = ("MAKE", "ARGS", "DATA", "PORT", "RECORDING")  # of a make that runs the tests
@@ -56,3 +57,16 @@ def test_a_folder_with_a_space_arrives_and_is_not_fetched_again(make, target):
     assert "fetch-mnist" not in found
     assert found[-2:] == ["--epochs", "2"]
     assert "a b" in found or "--data=a b" in found
+
+
+@pytest.mark.parametrize("folder", ["a:b", "a#b$c%d"])
+def test_a_folder_with_a_character_of_make_arrives_and_is_not_fetched_again(make, folder):
+    found = make("train-torch", f"DATA={folder.replace('$', '$$')}")
+    assert found == ["-m", "torch_port", "train", "--data", folder]
+
+
+def test_an_environment_in_a_path_with_spaces_is_refused(make, tmp_path):
+    with pytest.raises(subprocess.CalledProcessError) as failed:
+        make("train-torch", "VENV=my venv")
+    assert "VENV is 'my venv': expected a path without spaces" in failed.value.stderr
+    assert not (tmp_path / "my").exists()

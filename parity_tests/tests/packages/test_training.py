@@ -1,9 +1,12 @@
 """The loop of each package: batches, shuffling, callbacks, refusals, and the two rules."""
 
+import decimal
+import fractions
 import importlib
 
 import numpy as np
 import pytest
+import torch
 
 
 def test_batches_cover_the_data_set_in_its_order_and_the_last_one_is_partial(package):
@@ -129,11 +132,24 @@ def test_an_optimizer_refuses_the_weights_of_another_model(package):
         (lambda x, y: (x, y > 1, {}), r"bool of shape \(30,\): expected one integer for each"),
         (lambda x, y: (x * np.nan, y, {}), "a pixel of the images is not finite"),
         (lambda x, y: (x, y, {"epochs": 1.5}), "epochs is 1.5: expected a whole number of at"),
-        (lambda x, y: (x, y, {"epochs": "2"}), "epochs is 2: expected a whole number of at"),
+        (lambda x, y: (x, y, {"epochs": "2"}), "epochs is '2': expected a whole number of at"),
         (lambda x, y: (x, y, {"epochs": True}), "epochs is True: expected a whole number of at"),
         (lambda x, y: (x, y, {"batch_size": np.nan}), "batch_size is nan: expected a whole number"),
         (lambda x, y: (x, y, {"shuffle_seed": -1}), "shuffle_seed is -1: expected a whole number"),
         (lambda x, y: (x, y, {"shuffle_seed": 1.5}), "shuffle_seed is 1.5: expected a whole numb"),
+        (lambda x, y: (3.0, y, {}), "the images are a single number: expected an array"),
+        (lambda x, y: (x, np.array(1), {}), "the labels are a single number: expected an array"),
+        (lambda x, y: (x, np.ma.array(y, mask=y == y), {}), "some of the labels are masked"),
+        (lambda x, y: (x.astype("longdouble"), y, {}), "expected real numbers of at most 64 bits"),
+        (
+            lambda x, y: (x, y.astype("uint64") + 2**63, {}),
+            "one of the labels is 92233720368",
+        ),
+        (
+            lambda x, y: (torch.tensor(x).to_sparse(), y, {}),
+            "the images cannot be read as an array",
+        ),
+        (lambda x, y: (x, torch.tensor(y).to("meta"), {}), "the labels cannot be read as an array"),
     ],
 )
 def test_fit_names_an_argument_that_is_of_another_kind(package, tiny, change, message, capsys):
@@ -152,6 +168,70 @@ def test_numbers_are_taken_however_they_lie_in_memory(package, tiny, labels_as):
     for same in (swapped, backwards, np.asfortranarray(images)):
         assert package.evaluate(model, same, labels.astype(labels_as)) == expected
     package.fit(model, swapped, labels.astype(labels_as).tolist(), epochs=1)
+
+
+def test_a_size_of_few_bits_does_not_overflow(package):
+    generator = package.BatchGenerator(np.arange(300), np.arange(300), np.uint8(200))
+    assert [len(generator.next()[0]) for _ in range(generator.num_batches)] == [200, 100]
+
+
+@pytest.mark.parametrize("order", [[0, 3, 1], [0, -1, 1], [0.0, 1.0, 2.0], [True] * 3])
+def test_an_order_of_no_positions_is_refused(package, order):
+    with pytest.raises(ValueError, match="expected positions of images"):
+        package.BatchGenerator(np.zeros(3), np.zeros(3), order=np.array(order))
+
+
+@pytest.mark.parametrize("at", [(2, 0), (0, 30), (0, -1), (np.nan, 0)])
+def test_a_place_that_a_training_does_not_come_to_is_refused(package, tiny, at):
+    with pytest.raises(
+        ValueError, match=r"^progress\.(epoch|batch) is .*: expected a whole number"
+    ):
+        package.fit(*tiny, 1, 1, progress=package.Progress(*at))
+
+
+def test_layers_are_kept_from_whatever_yields_them(package, tiny):
+    model, images, _ = tiny
+    again = package.NaiveSequential(layer for layer in model.layers)
+    for _ in range(2):
+        assert np.array_equal(package.predict(again, images), package.predict(model, images))
+
+
+def test_a_rate_of_any_type_is_that_number(package, tiny):
+    _, images, labels = tiny
+    found = set()
+    for rate in (0.5, decimal.Decimal("0.5"), fractions.Fraction(1, 2), np.float64(0.5)):
+        rng = np.random.default_rng(0)
+        layer = package.NaiveDense(images.shape[1], 10, lambda x: x * x, rng=rng)
+        model = package.NaiveSequential([layer])
+        package.fit(model, images, labels, 1, 30, update_weights=package.SGD(rate))
+        found.add(package.weights_sha256(model))
+    assert len(found) == 1
+
+
+def test_a_model_or_an_optimizer_that_is_not_meant_is_named(package, tiny, tmp_path):
+    model, images, labels = tiny
+    first = package.first_example
+    theirs = first.mnist_model(seed=0)
+    batch = np.zeros((3, 784), "float32"), labels[:3]
+    other = first.rmsprop(first.mnist_model())
+    for call, message in (
+        (lambda: package.fit(None, images, labels, 1), "model is None: expected a NaiveSequential"),
+        (lambda: package.fit(theirs, *batch, 1), "expected a NaiveSequential"),
+        (lambda: package.fit(package.NaiveSequential([]), images, labels, 1), "that has layers"),
+        (lambda: package.save_weights(None, tmp_path / "w"), "the model is None: expected one"),
+        (lambda: first.fit(model, images, labels), "expected the first example's"),
+        (lambda: first.fit(theirs, *batch, optimizer="adam"), "optimizer is 'adam': expected an"),
+        (lambda: first.fit(theirs, *batch, optimizer=other), "the optimizer is of another model"),
+        (lambda: package.NaiveDense(1, 1, "relu"), "activation is 'relu': expected a function"),
+        (lambda: package.NaiveDense(1, 1, abs, rng=5), "rng is 5: expected NumPy's generator"),
+        (lambda: package.use_dtype("float16"), "dtype is float16: expected float32 or float64"),
+        (lambda: package.use_device("tpu"), "device is tpu: expected cpu or cuda"),
+        (lambda: package.save_weights(model, None), "path is None: expected that of a file"),
+        (lambda: package.load_mnist("a\0b"), "path is .*: expected that of a file or a folder"),
+        (lambda: package.load_weights(model, "\ud800"), "path is .*: expected that of a file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_images_that_are_not_finite_are_not_evaluated(package, tiny):
@@ -182,7 +262,7 @@ def test_a_learning_rate_that_is_no_finite_number_above_0_is_refused(package, ra
         (lambda p: p.NaiveDense(3, 2, abs, dtype="float16"), "dtype is float16: expected float32"),
         (lambda p: p.mnist_model(seed=-1), "seed is -1: expected a whole number of at least 0"),
         (lambda p: p.mnist_model(seed=1.5), "seed is 1.5: expected a whole number of at least 0"),
-        (lambda p: p.first_example.mnist_model(seed="1"), "seed is 1: expected a whole number"),
+        (lambda p: p.first_example.mnist_model(seed="1"), "seed is '1': expected a whole number"),
         (lambda p: p.load_mnist(dtype="float16"), "dtype is float16: expected float32 or float64"),
         (lambda p: p.BatchGenerator([1, 2], [1, 2], 1, [0]), "order has 1 positions for 2 images"),
     ],
