@@ -296,10 +296,25 @@ def test_training_ends_at_the_first_loss_that_is_not_finite():
 
 
 def test_an_epoch_without_change_is_no_error_at_the_loss_of_a_guess():
-    model, images, labels = tiny()
+    model, images, labels = tiny("float64")
     for w in model.weights:
         w.data.zero_()  # each class is as probable as the others
-    torch_port.fit(model, images, labels, 1, update_weights=lambda gradients, weights: None)
+    losses = []
+    torch_port.fit(
+        *(model, images, labels, 1),
+        update_weights=lambda gradients, weights: None,
+        on_step=lambda *step: losses.append(step[2]),
+    )
+    assert losses == [math.log(4)]
+
+
+def test_a_weight_that_the_last_update_made_infinite_is_named_with_the_epoch():
+    model, images, labels = tiny()
+    with pytest.raises(training.DivergenceError, match=r"layers.0.W holds .* in epoch 0"):
+        torch_port.fit(
+            *(model, images, labels, 1),
+            update_weights=lambda gradients, weights: weights[0].data.fill_(math.inf),
+        )
 
 
 def test_labels_at_both_ends_and_single_images_are_taken():
