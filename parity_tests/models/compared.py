@@ -74,7 +74,7 @@ def compare(
     scale = max(scale, largest(truth)) or 1.0
     own = 0.0
     right, *yards = others or (None,)
-    for yard in yards if right is not None else ():
+    for yard in yards:
         if yard is not None and right is not None:
             size = max(largest(right), scale if where else 0.0) or 1.0
             own = max(own, largest(folded_like(yard, right).astype(np.float64) - right) / size)

@@ -51,7 +51,7 @@ def test_a_strange_path_of_a_port_and_of_a_recording_arrives(make):
     ]
 
 
-@pytest.mark.parametrize("target", ["train-torch", "train-tf", "test"])
+@pytest.mark.parametrize("target", ["train-torch", "train-tf", "test", "mutants"])
 def test_a_folder_with_a_space_arrives_and_is_not_fetched_again(make, target):
     found = make(target, "DATA=a b", "ARGS=--epochs 2")
     assert "fetch-mnist" not in found

@@ -41,6 +41,12 @@ def test_the_scale_of_a_layer_counts_for_its_yardstick_too_and_not_that_of_the_w
     assert compared([0.0], [0.0], [[0.0], [0.25]], where="").own == 0.25
 
 
+def test_a_tensor_has_the_scale_of_its_own_numbers_unless_told():
+    port, truth = np.array([0.75]), np.array([0.5])
+    assert compare("float64", "label", "l", port, truth, []).difference == 0.5
+    assert compared([0.5], [0.5], [[0.5], [0.75]], where="").own == 0.5
+
+
 def test_where_the_truth_is_0_the_difference_itself_counts():
     assert compared([0.25], [0.0]).difference == 0.25
     assert compared([], []).difference == 0

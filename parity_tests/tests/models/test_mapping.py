@@ -55,9 +55,18 @@ def test_names_are_alike_whatever_separates_their_words():
     ]
 
 
+def test_what_separates_words_counts_as_one_character_in_the_likeness_of_names():
+    layers = [unit("a/b/c/d/x", 3, 3), unit("a/b/c/d/y", 3, 3)]
+    _, found = mappings(layers, [module("a/b/c/d/y", 3, 3), module("a.b.c.d.x", 3, 3)])
+    assert pairs(found) == [("a/b/c/d/x", "a.b.c.d.x"), ("a/b/c/d/y", "a/b/c/d/y")]
+    layers = [unit("ab/c", 3, 3), unit("zz/q", 3, 3)]
+    _, found = mappings(layers, [module("xy.c", 3, 3), module("abc", 3, 3)])
+    assert pairs(found) == [("ab/c", "abc"), ("zz/q", "xy.c")]
+
+
 def test_weights_go_to_the_port_and_back_and_are_listed():
-    (found,) = mappings([ONE, TWO], [module("a", 2, 3), module("longer", 3, 3)])
-    weights = {"model/one/kernel": np.arange(6).reshape(2, 3), "model/two/kernel": np.eye(3)}
+    (found,) = mappings([ONE, THREE], [module("a", 2, 3), module("longer", 3, 3)])
+    weights = {"model/one/kernel": np.arange(6).reshape(2, 3), "model/three/kernel": np.eye(3)}
     arrays = found.to_port(weights)
     assert arrays["a.weight"].tolist() == [[0, 3], [1, 4], [2, 5]]
     assert arrays["longer.weight"].tolist() == np.eye(3).tolist()
@@ -69,11 +78,11 @@ def test_weights_go_to_the_port_and_back_and_are_listed():
     said = "(in, out) to (out, in)"
     assert found.rows() == [
         {"model": "model/one/kernel", "port": "a.weight", "transform": said},
-        {"model": "model/two/kernel", "port": "longer.weight", "transform": said},
+        {"model": "model/three/kernel", "port": "longer.weight", "transform": said},
     ]
     assert list(found.lines()) == [
-        f"  model/one/kernel  a.weight       {said}",
-        f"  model/two/kernel  longer.weight  {said}",
+        f"  model/one/kernel    a.weight       {said}",
+        f"  model/three/kernel  longer.weight  {said}",
     ]
 
 
@@ -146,6 +155,7 @@ def test_a_mapping_by_hand_is_taken_in_the_order_of_the_layers():
         ({"a": "qqqqqqq"}, "mapping names qqqqqqq, which the model has not"),
         ({"linear": "one"}, "mapping names linear, which the port has not"),
         ({"aa": "one"}, "mapping names aa, which the port has not (there is a)"),
+        ({"acdb": "one"}, "mapping names acdb, which the port has not (there is b, a)"),
         (
             {"b": "one"},
             "mapping pairs b with one, but b (Linear of (3, 3)) does not fit model/one "

@@ -43,7 +43,7 @@ class Planted(SourceFileLoader):
 
     def __init__(self, path: Path, source: str) -> None:
         name = ".".join(path.with_suffix("").parts)
-        SourceFileLoader.__init__(self, name, str(ROOT / path))
+        super().__init__(name, str(ROOT / path))
         self.source = source
 
     def find_spec(

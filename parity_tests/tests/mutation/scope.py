@@ -35,10 +35,7 @@ JUDGES: dict[str, list[str]] = {
     "parity_tests/models/compared.py": [f"{MODELS}/test_compared.py"],
     "parity_tests/ports/matching.py": [f"{PORTS}/test_matching.py"],
     "parity_tests/models/mapping.py": [f"{MODELS}/test_mapping.py"],
-    "parity_tests/models/recipes.py": [f"{MODELS}/test_recipes.py"],
-    "parity_tests/models/moves.py": [f"{MODELS}/test_recipes.py"],
     "parity_tests/ports/residual.py": [f"{PORTS}/test_residual.py"],
-    "parity_tests/ports/diagnosis.py": [f"{PORTS}/test_search.py"],
     "parity_tests/ports/verdicts.py": [f"{PORTS}/test_verdicts.py"],
 }
 """By path, the arguments of pytest."""

@@ -180,6 +180,10 @@ def test_a_generator_takes_128_samples_in_the_order_that_it_is_given():
     assert (generator.num_batches, generator.next()) == (1, ([1], [1]))
     generator = torch_port.BatchGenerator(images, -images, 128, images[::-1])
     first, labels = generator.next()
+    whole = torch_port.BatchGenerator([1, 2], [1, 2], 2)
+    whole.next()
+    with pytest.raises(IndexError, match="all 1 batches were drawn"):
+        whole.next()
     assert first.tolist() == (-labels).tolist() == list(range(299, 171, -1))
 
 
@@ -273,11 +277,44 @@ def test_fit_takes_batches_of_128_and_the_update_by_hand_unless_told():
     assert not torch.equal(before[1], model.weights[1])
 
 
-def test_an_epoch_without_change_is_no_error_at_the_loss_of_a_guess():
+def test_the_loss_of_a_guess_is_that_of_the_classes_of_the_last_layer():
+    relu, softmax = (layer.activation for layer in torch_port.mnist_model().layers)
+    model = torch_port.NaiveSequential(
+        [torch_port.NaiveDense(6, 5, relu), torch_port.NaiveDense(5, 4, softmax)]
+    )
+    model.weights[3].data[0] = 50
+    images = np.zeros((2, 6), "float32")
+    with pytest.raises(training.DivergenceError, match=r"where a guess has 1\.39"):
+        torch_port.fit(model, images, [1, 1], 1, update_weights=lambda gradients, weights: None)
+
+
+def test_training_ends_at_the_first_loss_that_is_not_finite():
     model, images, labels = tiny()
+    model.weights[0].data[0] = math.nan
+    with pytest.raises(training.DivergenceError, match="the loss is nan at epoch 1, batch 2"):
+        torch_port.fit(model, images, labels, 3, 8, progress=training.Progress(1, 2))
+
+
+def test_an_epoch_without_change_is_no_error_at_the_loss_of_a_guess():
+    model, images, labels = tiny("float64")
     for w in model.weights:
         w.data.zero_()  # each class is as probable as the others
-    torch_port.fit(model, images, labels, 1, update_weights=lambda gradients, weights: None)
+    losses = []
+    torch_port.fit(
+        *(model, images, labels, 1),
+        update_weights=lambda gradients, weights: None,
+        on_step=lambda *step: losses.append(step[2]),
+    )
+    assert losses == [math.log(4)]
+
+
+def test_a_weight_that_the_last_update_made_infinite_is_named_with_the_epoch():
+    model, images, labels = tiny()
+    with pytest.raises(training.DivergenceError, match=r"layers.0.W holds .* in epoch 0"):
+        torch_port.fit(
+            *(model, images, labels, 1),
+            update_weights=lambda gradients, weights: weights[0].data.fill_(math.inf),
+        )
 
 
 def test_labels_at_both_ends_and_single_images_are_taken():

@@ -33,6 +33,7 @@ def arrays(port, reference, dtype="float64"):
         ([math.nan, 1.0], [1.0, 1.0], 0.0, math.inf),
         ([1.0, 1.0], [math.nan, 1.0], 0.0, math.inf),
         ([math.nan, 0.0], [math.nan, -0.0], 0.0, 0.0),
+        ([math.nan], [math.nan], 0.0, 0.0),
     ],
 )
 def test_a_difference_is_the_largest_over_the_largest_number(judged, truth, scale, expected):
@@ -66,6 +67,22 @@ def test_what_leaves_as_much_as_rounding_may_passes():
     residual = Residual(dtype="float64")
     residual("one update", "update by hand", "W", **arrays([1 + 16 * 2.0**-52], [1]))
     assert (residual.passed, residual.place) == (1, "")
+    with pytest.raises(DiffersError):
+        residual("one update", "update by hand", "W", **arrays([1 + 17 * 2.0**-52], [1]))
+
+
+def test_without_a_scale_the_largest_number_counts_also_below_1():
+    residual = Residual(whole=True)
+    residual(*PLACE, **arrays([0.5], [0.25]))
+    assert residual.residual == 1
+
+
+def test_a_truth_of_fewer_bits_or_of_integers_is_compared_as_well():
+    residual = Residual()
+    residual(*PLACE, port=np.array([0.5]), reference=np.array([0.5], "float32"))
+    labels = np.array([3, 1])
+    residual("layer outputs", "labels", "predicted", port=labels, reference=labels.copy())
+    assert (residual.passed, residual.residual) == (2, 0)
 
 
 def test_the_first_tensor_that_differs_ends_the_measure():
