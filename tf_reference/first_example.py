@@ -106,9 +106,9 @@ def check_optimizer(model: Sequential, optimizer: RMSprop) -> None:
     """Refuse an optimizer that would leave the weights of a model as they are.
 
     Raises:
-        ValueError: If it is no RMSprop, or of another model.
+        ValueError: If it is no optimizer, or of another model.
     """
-    check_kind("optimizer", optimizer, RMSprop, "an RMSprop, as rmsprop makes it")
+    check_kind("optimizer", optimizer, tf.keras.optimizers.Optimizer, "one as rmsprop makes it")
     # tf.keras finds this in the first step only.
     held = {id(w) for w in optimizer._trainable_variables}
     if held != {id(w) for w in model.trainable_variables}:

@@ -121,9 +121,9 @@ def check_optimizer(model: Sequential, optimizer: RMSprop) -> None:
     """Refuse an optimizer that would leave the weights of a model as they are.
 
     Raises:
-        ValueError: If it is no RMSprop, or of another model.
+        ValueError: If it is no optimizer, or of another model.
     """
-    check_kind("optimizer", optimizer, RMSprop, "an RMSprop, as rmsprop makes it")
+    check_kind("optimizer", optimizer, torch.optim.Optimizer, "one as rmsprop makes it")
     # torch.optim would step through the weights of that model, whose gradients are absent.
     held = {id(w) for group in optimizer.param_groups for w in group["params"]}
     if held != {id(w) for w in model.parameters()}:

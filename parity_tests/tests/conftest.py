@@ -74,8 +74,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
-def pytest_collection_finish() -> None:
-    """Spare the garbage collector the frameworks: it runs often, and arrays do not pile up."""
+@functools.cache
+def spare_the_garbage_collector(frameworks: frozenset[str]) -> None:
+    """Leave what was imported out of its rounds: it runs often then, and arrays do not pile up."""
     gc.collect()
     gc.freeze()
 
@@ -108,6 +109,7 @@ def sets(data: Path) -> Callable[[str], dict[str, np.ndarray]]:
 def seeded() -> None:
     """Seed every generator before each test, so that its draws do not depend on the others."""
     seed_every_generator()
+    spare_the_garbage_collector(frozenset({"torch", "tensorflow", "keras"} & sys.modules.keys()))
 
 
 @pytest.fixture(autouse=True)

@@ -78,6 +78,7 @@ def main() -> None:
             said.append(str(error))
     weights = importlib.import_module(f"{name}.weights").named_weights(package.mnist_model(0))
     begin = time.monotonic()
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # of torchrun, which may come before the loss
     if rank == size - 1:
         os.kill(os.getpid(), signal.SIGKILL)
     try:

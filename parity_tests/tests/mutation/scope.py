@@ -10,6 +10,7 @@ PORT = ["-k", "not tf_reference and not keras", "-m", "not soak"]
 JUDGES: dict[str, list[str]] = {
     "torch_port/layers.py": [
         f"{PACKAGES}/test_port.py",
+        f"{PACKAGES}/test_port_training.py",
         f"{PACKAGES}/test_training.py",
         CLIMB,
         *PORT,
@@ -17,6 +18,7 @@ JUDGES: dict[str, list[str]] = {
     "torch_port/losses.py": [CLIMB],
     "torch_port/optimizers.py": [
         f"{PACKAGES}/test_port.py",
+        f"{PACKAGES}/test_port_training.py",
         f"{PACKAGES}/test_training.py",
         f"{PACKAGES}/test_rmsprop.py",
         CLIMB,
@@ -24,11 +26,16 @@ JUDGES: dict[str, list[str]] = {
     ],
     "torch_port/training.py": [
         f"{PACKAGES}/test_port.py",
+        f"{PACKAGES}/test_port_training.py",
         f"{PACKAGES}/test_training.py",
         CLIMB,
         *PORT,
     ],
-    "torch_port/evaluation.py": [f"{PACKAGES}/test_port.py", f"{PACKAGES}/test_training.py", *PORT],
+    "torch_port/evaluation.py": [
+        f"{PACKAGES}/test_port_training.py",
+        f"{PACKAGES}/test_training.py",
+        *PORT,
+    ],
     "parity_tests/ladder/compare.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/tolerance.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/report.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
