@@ -220,7 +220,7 @@ def test_a_model_or_an_optimizer_that_is_not_meant_is_named(package, tiny, tmp_p
         (lambda: package.fit(package.NaiveSequential([]), images, labels, 1), "that has layers"),
         (lambda: package.save_weights(None, tmp_path / "w"), "the model is None: expected one"),
         (lambda: first.fit(model, images, labels), "expected the first example's"),
-        (lambda: first.fit(theirs, *batch, optimizer="adam"), "optimizer is 'adam': expected an"),
+        (lambda: first.fit(theirs, *batch, optimizer="adam"), "optimizer is 'adam': expected one"),
         (lambda: first.fit(theirs, *batch, optimizer=other), "the optimizer is of another model"),
         (lambda: package.NaiveDense(1, 1, "relu"), "activation is 'relu': expected a function"),
         (lambda: package.NaiveDense(1, 1, abs, rng=5), "rng is 5: expected NumPy's generator"),
