@@ -60,6 +60,10 @@ PUBLISHED = {
         *("epsilon is 1e-05, not 0.001", "momentum is 0.9, not 0.999"),
     ),
     "mobilenet_v3_small": ("conv: its padding is the same", "momentum is 0.99, not 0.999"),
+    "resnet50": (
+        *("(53 layers): no bias", "its stride is in the next convolution"),
+        *("epsilon is 1e-05, not 1.001e-05", "momentum is 0.9, not 0.99"),
+    ),
 }
 
 
