@@ -16,8 +16,7 @@ RUNG = "first example"
 pytestmark = pytest.mark.usefixtures("default_dtype")
 
 
-@pytest.mark.long
-@pytest.mark.thorough
+@pytest.mark.soak
 @pytest.mark.parametrize("dtype", ["float64"], indirect=True)
 def test_five_epochs_are_the_same_training(judge, trio, mnist, dtype):
     images, labels, test_images, test_labels = mnist(dtype)

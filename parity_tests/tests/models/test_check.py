@@ -161,6 +161,7 @@ criterion = torch.nn.MSELoss()
 """
 
 
+@pytest.mark.soak
 def test_alike_branches_that_the_port_calls_in_another_order_are_paired_by_their_numbers(check):
     status, out, err = check(CROSSED, BRANCHES)
     assert status == 0, out + err
