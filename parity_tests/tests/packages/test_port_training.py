@@ -211,3 +211,17 @@ def test_the_lowest_of_several_most_probable_classes_is_predicted():
     found = torch_port.predict(model, images)
     assert (found.tolist(), found.dtype) == ([0] * 30, np.int64)
     assert torch_port.evaluate(model, images, [0] * 15 + [1] * 15) == 0.5
+
+
+def test_tensors_of_the_inference_mode_become_others_and_a_single_number_is_refused():
+    with torch.inference_mode():
+        images, labels = torch.ones(2, 6), torch.tensor([0, 1])
+    assert not any(tensor.is_inference() for tensor in training.as_tensors(images, labels))
+    with pytest.raises(ValueError, match="the images are a single number"):
+        training.as_tensors(torch.tensor(1.0), [0])
+
+
+def test_a_place_behind_the_last_batch_is_refused():
+    model, images, labels = tiny()
+    with pytest.raises(ValueError, match=r"progress.batch is 4: expected a whole number .* 3"):
+        torch_port.fit(model, images, labels, 1, 8, progress=torch_port.Progress(0, 4))
