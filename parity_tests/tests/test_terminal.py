@@ -1,12 +1,10 @@
 """What the commands show on a terminal: help that fits it, and bars that a pipe never sees."""
 
 import ast
-import sys
 
 import pytest
 
 from parity_tests.__main__ import main
-from parity_tests.ports.verdicts import Verdicts
 from parity_tests.tests.test_house import ROOT
 
 COMMANDS = ("check", "record", "convert", "fetch-mnist", "traps", "learning-rates", "rmsprop",
@@ -33,17 +31,6 @@ def test_the_help_of_the_program_names_every_command(status_of, capsys):
     status_of(main, "--help")
     shown = capsys.readouterr().out
     assert all(command in shown for command in COMMANDS)
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_a_verdict_fits_a_terminal_and_stays_one_line_in_a_pipe(capsys, monkeypatch, terminal):
-    monkeypatch.setenv("COLUMNS", "80")
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
-    Verdicts({}).add("layers", "FAIL " + "output of a/long/name " * 6 + "\n  worst at [0, 0]")
-    first, *rest = capsys.readouterr().out.splitlines()
-    assert first.startswith("layers          FAIL output of a/long/name")
-    assert (len(first) <= 80) == terminal
-    assert [line.startswith(" " * 16) for line in rest] == [True] * (2 * terminal) + [False]
 
 
 def bars(source):

@@ -1,5 +1,7 @@
 """What is said of a port: what was judged, what was not and why, and whether that is enough."""
 
+import sys
+
 import pytest
 
 from parity_tests.ports.verdicts import BOOK, Finding, Verdicts
@@ -148,3 +150,25 @@ def test_a_file_of_the_verdicts_has_all_that_was_found():
     }
     assert verdicts(gradients="FAIL").as_json()["verdict"] == "differs"
     assert verdicts(layer_outputs="pass").as_json()["verdict"] == "not judged"
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_line_fits_a_terminal_and_stays_whole_in_a_pipe(capsys, monkeypatch, terminal):
+    monkeypatch.setenv("COLUMNS", "30")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
+    said = Verdicts({})
+    said.add("layers", "FAIL output of a/long-er/name-of-one/layer\n  worst at [0, 0]")
+    said.say("judged in float64, beside a Keras model")
+    whole = [
+        "layers          FAIL output of a/long-er/name-of-one/layer",
+        "  worst at [0, 0]",
+        "judged in float64, beside a Keras model",
+    ]
+    wrapped = [
+        "layers          FAIL output of",
+        "                a/long-er/name-of-one/layer",
+        "  worst at [0, 0]",
+        "judged in float64, beside a",
+        "  Keras model",
+    ]
+    assert capsys.readouterr().out.splitlines() == (wrapped if terminal else whole)
