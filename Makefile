@@ -29,6 +29,7 @@ free_ports := import socket, sys; \
 	servers = [socket.create_server(("localhost", 0)) for _ in range(int(sys.argv[1]))]; \
 	print(*(f"\"localhost:{server.getsockname()[1]}\"" for server in servers), sep=", ")
 define on_tf_ranks
+[ $(RANKS) -gt 0 ] 2>/dev/null || { echo 'RANKS is $(RANKS): expected a number above 0' >&2; exit 2; }; \
 workers=$$($(run) -c '$(free_ports)' $(RANKS)) || exit 2; \
 trap 'kill $$pids' INT TERM HUP; rank=0; pids=; \
 while [ $$rank -lt $(RANKS) ]; do \

@@ -69,7 +69,7 @@ def join() -> None:
         ValueError: If the environment names no rank of a group.
         RankError: If the others do not come.
     """
-    if "WORLD_SIZE" not in os.environ:  # which torch.distributed reads
+    if os.environ.get("WORLD_SIZE", "1") == "1":  # which torch.distributed reads
         return
     device = torch.get_default_device().type
     backend = "nccl" if device == "cuda" else "gloo"

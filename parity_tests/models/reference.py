@@ -34,7 +34,7 @@ class KerasProcess:
     def __init__(
         self, path: Path, floatx: str, backend: str, python: str, limit: float = 600.0
     ) -> None:
-        self.path, self.limit = path, limit
+        self.path, self.floatx, self.limit = path, floatx, limit
         self._connection, theirs = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._quarters = Quarters(path)
@@ -83,7 +83,8 @@ class KerasProcess:
 
         Raises:
             UnusablePort: If the file is no model that can be judged.
-            PortError: If the file raised an error, or its process ended.
+            PortError: If the file raised an error.
+            ProcessEnded: If the process has ended, or did not answer in time.
         """
         if not self._connection.poll(min(self.limit, 2e6)):
             self._process.terminate()  # or its late answer would be taken for the next one

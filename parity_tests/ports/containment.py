@@ -1,8 +1,8 @@
 """The process that a stranger's file runs in: watched, and within limits.
 
 This is no sandbox. It keeps an accident from doing harm: memory that runs out, a process that
-stays, a file that is written over. A program that means harm can still read what its user can
-read, write to any path that it names, and use the network.
+stays, a file in the current folder that is written over. A program that means harm can still read
+what its user can read, write to any path that it names, and use the network.
 """
 
 import ctypes

@@ -14,7 +14,7 @@ from safetensors import SafetensorError
 
 
 class PortError(RuntimeError):
-    """The port did not answer: it raised, ended, or took too long."""
+    """The port did not answer: it raised an error."""
 
 
 class ProcessEnded(RuntimeError):  # noqa: N818 (it is a verdict)

@@ -234,6 +234,20 @@ def test_dropout_that_stays_on_in_inference_is_compared(check, always):
     assert (status, "model, in inference" in out) == (int(wrong), wrong), out + err
 
 
+@pytest.mark.soak
+def test_a_port_in_float32_is_not_judged_without_its_yardstick(check, monkeypatch):
+    ask = KerasProcess.ask
+
+    def ends(self, method, *arrays, **options):
+        if self.floatx == "float32" and method == "train":
+            raise ProcessEnded("it has ended")
+        return ask(self, method, *arrays, **options)
+
+    monkeypatch.setattr(KerasProcess, "ask", ends)
+    status, out, err = check(PORT, ORIGINAL, "--dtype", "float32")
+    assert (status, "it has ended" in err) == (2, True), out + err
+
+
 def test_a_process_of_keras_that_has_ended_is_no_answer(tmp_path):
     (tmp_path / "original.py").write_text(ORIGINAL)
     process = KerasProcess(tmp_path / "original.py", "float64", "tensorflow", sys.executable)
