@@ -214,23 +214,31 @@ def test_a_bias_that_the_port_has_not_leaves_the_gradients_of_the_others_in_thei
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("always", ["port", "model", "both"])
+@pytest.mark.parametrize("always", ["port", "model", "both", "one of two"])
 def test_dropout_that_stays_on_in_inference_is_compared(check, always):
     own = "class Always(torch.nn.Module):\n    def forward(self, x):\n"
     own += "        return torch.nn.functional.dropout(x, 0.5)\n"
     layer = "Always()" if always != "model" else "torch.nn.Dropout(0.5)"
+    layer += ", torch.nn.Dropout(0.5)" if always == "one of two" else ""
     port = PORT.replace("4), torch.nn", f"4), {layer}, torch.nn").replace(
         "model =", own + "model ="
     )
     training = "" if always == "port" else ", training=True"
     net = "class Net(keras.Model):\n    def __init__(self):\n        super().__init__()\n"
     net += "        self.a, self.b = keras.layers.Dense(4), keras.layers.Dense(4)\n"
-    net += "        self.drop = keras.layers.Dropout(0.5)\n    def call(self, x):\n"
+    net += "        self.drop, self.other = keras.layers.Dropout(0.5), keras.layers.Dropout(0.5)\n"
+    net += "    def call(self, x):\n"
     net += f"        return self.b(self.drop(self.a(x){training}))\n"
+    if always != "one of two":
+        net = net.replace(", self.other = keras.layers.Dropout(0.5),", " =")
     net += "model = Net()\ninputs, targets = keras.ops.ones((8, 5)), keras.ops.zeros((8, 4))"
+    if always == "one of two":
+        net = net.replace("training=True))", "training=True), training=training))")
+        net = net.replace("self.b(self.drop(", "self.b(self.other(self.drop(")
+        net = net.replace("call(self, x)", "call(self, x, training=False)")
     original = re.sub("model = .*", lambda _: net, ORIGINAL, count=1)
     status, out, err = check(port, original)
-    wrong = always != "both"
+    wrong = always in ("port", "model")
     assert (status, "model, in inference" in out) == (int(wrong), wrong), out + err
 
 
