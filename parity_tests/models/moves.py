@@ -65,17 +65,17 @@ def flat(shape: tuple[int, ...]) -> Move:
     return Move("heads folded", lambda a: a.reshape(-1), lambda a: a.reshape(shape))
 
 
-def gates_in_order(order: tuple[int, ...], said: str, transpose: bool) -> Move:
+def gates_in_order(order: tuple[int, ...], said: str) -> Move:
     """Return how gates that lie side by side in the last axis are put in another order."""
     inverse = np.argsort(order)
 
     def there(a: np.ndarray) -> np.ndarray:
         parts = np.split(a, len(order), axis=-1)
         moved = np.concatenate([parts[i] for i in order], axis=-1)
-        return moved.T if transpose else moved
+        return moved.T  # of a bias, itself
 
     def back(a: np.ndarray) -> np.ndarray:
-        parts = np.split(a.T if transpose else a, len(order), axis=-1)
+        parts = np.split(a.T, len(order), axis=-1)
         return np.concatenate([parts[i] for i in inverse], axis=-1)
 
     return Move(said, there, back)

@@ -146,29 +146,28 @@ def _direction(
 ) -> Iterator[Tie]:
     gates = {"LSTM": (0, 1, 2, 3), "GRU": (1, 0, 2), "SimpleRNN": (0,)}[kind]
     said = ", gates z r h to r z n" if kind == "GRU" else ""
-    kernel = gates_in_order(gates, f"(in, out) to (out, in){said}", transpose=True)
-    yield tie(f"{prefix}kernel", f"weight_ih{end}", kernel)
-    yield tie(f"{prefix}recurrent_kernel", f"weight_hh{end}", kernel)
+    move = gates_in_order(gates, f"(in, out) to (out, in){said}")
+    yield tie(f"{prefix}kernel", f"weight_ih{end}", move)
+    yield tie(f"{prefix}recurrent_kernel", f"weight_hh{end}", move)
     role, names = f"{prefix}bias", (f"bias_ih{end}", f"bias_hh{end}")
     if role not in unit["weights"] or names[0] not in module["weights"]:
         return
-    bias = gates_in_order(gates, "", transpose=False)
     if len(_shape(unit, role)) == 1:
         yield Tie(
             (role,),
             names,
             f"one bias to two, the second 0{said}",
-            lambda a: [bias.there(a), np.zeros_like(a)],
-            lambda a, b: [bias.back(a + b)],
-            lambda a, b: [bias.back(a)],
+            lambda a: [move.there(a), np.zeros_like(a)],
+            lambda a, b: [move.back(a + b)],
+            lambda a, b: [move.back(a)],
         )
     else:
         yield Tie(
             (role,),
             names,
             f"two rows to two biases{said}",
-            lambda a: [bias.there(a[0]), bias.there(a[1])],
-            lambda a, b: [np.stack([bias.back(a), bias.back(b)])],
+            lambda a: [move.there(a[0]), move.there(a[1])],
+            lambda a, b: [np.stack([move.back(a), move.back(b)])],
         )
 
 

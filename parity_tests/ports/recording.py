@@ -99,7 +99,7 @@ class Recording:
             if not right or array.shape != shapes.get(name, array.shape):
                 found = f"{array.dtype} of shape {array.shape}"
                 raise ValueError(f"{path} holds {shown(f'{key}/{name}')} as {found}: altered")
-        return _unflattened(key, {name: arrays[f"{key}/{name}"] for name in names})
+        return unflattened(key, {name: arrays[f"{key}/{name}"] for name in names})
 
     def reference(self) -> Any:
         """Return the reference, without memory of earlier calls."""
@@ -127,7 +127,7 @@ def _check_index(recording: Any, what: str) -> None:
             raise ValueError(f"'answers' in {what} holds {shown(key)} as {shown(names)}")
 
 
-def _flattened(answer: Any) -> dict[str, np.ndarray]:
+def flattened(answer: Any) -> dict[str, np.ndarray]:
     """Return the arrays of an answer by name; the loss of a step comes under "loss"."""
     if isinstance(answer, tuple):
         return {"loss": np.asarray(answer[0]), **answer[1]}
@@ -136,7 +136,7 @@ def _flattened(answer: Any) -> dict[str, np.ndarray]:
     return {} if answer is None else {"": np.asarray(answer)}
 
 
-def _unflattened(key: str, arrays: dict[str, np.ndarray]) -> Any:
+def unflattened(key: str, arrays: dict[str, np.ndarray]) -> Any:
     """Return the answer whose arrays these are, given its key, which begins with the method."""
     if key.split()[0] in ("gradients", "step"):
         return arrays.pop("loss"), arrays
@@ -186,7 +186,7 @@ def _write(folder: Path, epochs: int, dtype: str, sizes: tuple[int, ...], data: 
 
     framework.use_device("cpu")
     answers = _asked(dtype, sizes, epochs, data)
-    found = {key: _flattened(answer) for key, answer in answers.items()}
+    found = {key: flattened(answer) for key, answer in answers.items()}
     content = safetensors.numpy.save(
         {f"{key}/{name}": np.array(a) for key, of in found.items() for name, a in of.items()}
     )

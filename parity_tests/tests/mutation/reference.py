@@ -13,6 +13,7 @@ from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Judge
 from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import LADDER, rungs
+from parity_tests.ports.recording import flattened, unflattened
 
 FOLDER = Path(__file__).parents[3] / "build" / "mutants"
 CLIMBED = tuple(rung for rung in LADDER if rung != "data")
@@ -54,7 +55,7 @@ def _record(dtype: str, data: Path) -> None:
     answers: dict[str, Any] = {}
     for rung in CLIMBED:
         climb(Judge(), answers, dtype, rung, images, labels)
-    flat = {key: _flat(answer) for key, answer in answers.items()}
+    flat = {key: flattened(answer) for key, answer in answers.items()}
     arrays = {f"{key}/{name}": np.array(a) for key, of in flat.items() for name, a in of.items()}
     arrays |= {"images": images, "labels": labels}
     content = safetensors.numpy.save(arrays, {"keys": json.dumps(list(answers))})
@@ -81,20 +82,5 @@ def recorded(dtype: str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
         key, slash, rest = name.partition("/")
         if slash:
             found[key][rest] = array
-    answers = {key: _whole(key, of) for key, of in found.items()}
+    answers = {key: unflattened(key, of) for key, of in found.items()}
     return answers, arrays["images"], arrays["labels"]
-
-
-def _flat(answer: Any) -> dict[str, np.ndarray]:
-    """Return the arrays of an answer by name; the loss of a step comes under "loss"."""
-    if isinstance(answer, tuple):
-        return {"loss": np.asarray(answer[0]), **answer[1]}
-    if isinstance(answer, dict):
-        return answer
-    return {} if answer is None else {"": np.asarray(answer)}
-
-
-def _whole(key: str, arrays: dict[str, np.ndarray]) -> Any:
-    if key.split()[0] in ("gradients", "step"):
-        return arrays.pop("loss"), arrays
-    return arrays.get("", arrays or None)
