@@ -2,6 +2,7 @@
 
 import io
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import replace
@@ -188,26 +189,23 @@ class _Examination:
             yield str(replace(finding, mistakes=mistakes, alternatives=others))
 
     def _judge_noise(self) -> None:
-        """Compare the rates of what is switched off on both sides in all that follows."""
-        expected = [rate for _, rate in self.described["noise"]]
-        places = {"training": expected, "inference": expected}
-        if not self.described["noise in inference"]:
-            places["inference"] = []
-        elif len(expected) > 1:  # some of them may stay on, and others not
-            del places["inference"]
-            self.ladder.unseen.add("the noise in inference, where the model makes some of its own")
-        wrong = []
-        for place, rates in places.items():
-            found = self.port.trace(place == "training")[0]["dropout"]
-            if len(found) != len(rates) or not np.allclose(found, rates):
-                wrong.append(
-                    f"rates of dropout {found} in the port, {rates} in the model, in {place}"
-                )
+        """Compare what is switched off on both sides in all that follows."""
+        wrong, seen = [], False
+        for training, mode in ((True, "in training"), (False, "in inference")):
+            port, model = self.port.trace(training)[0]["noise"], self.truth.noise(training)
+            seen = seen or bool(model)
+            if sorted(port) != sorted(model):
+                alone = (Counter(port) - Counter(model), Counter(model) - Counter(port))
+                shown = [", ".join(of.elements()) or "none" for of in alone]
+                wrong.append(f"dropout {shown[0]} in the port, {shown[1]} in the model, {mode}")
+            elif port != model:  # as the branches of a model may be
+                self.ladder.unseen.add("which dropout has which rate, since their order differs")
         if wrong:
             self.verdicts.add("noise", f"FAIL {'; '.join(wrong)}")
             self.verdicts.findings += [f"noise: {text}" for text in wrong]
-        elif expected:
-            self.verdicts.add("noise", "pass, by its rates; it is switched off in what follows")
+        elif seen:
+            rule = "pass, by rates and numbers of draws; it is switched off in what follows"
+            self.verdicts.add("noise", rule)
 
     def _draws(self) -> bool:
         """Return whether the port draws random numbers that were not switched off."""

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import dtypes
 
-from parity_tests.models import units
+from parity_tests.models import noise, units
 from parity_tests.models.edits import Edit, applicable
 from parity_tests.models.inputs import drawn, listed
 from parity_tests.ports.answering import answer_calls
@@ -57,6 +57,7 @@ class Original:
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
         keras.config.set_floatx(floatx)
         keras.utils.set_random_seed(0)
+        self.noise = noise.silence()
         self.path, self.floatx = path, floatx
         self.names: dict[str, Any] = {}
         self.model = self._load() if path.suffix == ".keras" else self._run()
@@ -69,10 +70,6 @@ class Original:
         self._compile()
         outputs = self.model(self._tensors(self.inputs), training=False)  # which builds it
         self.model.compute_loss(y=self._tensors(self.targets), y_pred=outputs)
-        self.noise = units.silence(self.model)
-        silent = self.model(self._tensors(self.inputs), training=False)
-        pairs = zip(listed("", outputs).values(), listed("", silent).values(), strict=True)
-        self.noise_in_inference = any(not np.array_equal(*pair, equal_nan=True) for pair in pairs)
         self._vary_constants()
         self.first = self._values()
         self.optimizer = self.model.optimizer
@@ -201,8 +198,6 @@ class Original:
         said = {
             "units": [units.describe(unit) for unit in units.of(self.model)],
             "trainable": [v.path for v in self.model.trainable_variables],
-            "noise": self.noise,
-            "noise in inference": self.noise_in_inference,
             "layout": self.names.get("layout"),
             "mapping": self.names.get("mapping"),
             "parameters": int(self.model.count_params()),
@@ -256,6 +251,7 @@ class Original:
             window: The first call of a unit whose arrays are wanted, and the one after the last.
         """
         order: list[list[Any]] = []
+        self.noise.clear()
         with self._edited(edits), units.traced(self.model, order) as calls:
             outputs = self.model(self._tensors(self.inputs), training=training)
         found = listed("outputs", outputs)
@@ -266,7 +262,7 @@ class Original:
             arrays |= {f"call {index} {name}": call.pop(name) for name in ("output", "returned")}
             if window[0] <= index < window[1]:
                 found |= arrays
-        return {"calls": calls, "order": order}, found
+        return {"calls": calls, "order": order, "noise": list(self.noise)}, found
 
     def shows(self, arrays: dict, edit: str, steps: int) -> tuple[dict, dict]:
         """Return whether a mistake leaves a trace in outputs, losses, weights or statistics."""

@@ -75,6 +75,10 @@ class KerasSide:
         """Return the name of each layer that is called, and how many calls of units came before."""
         return self._ask("trace", (), training=False, window=WHOLE)[0]["order"]
 
+    def noise(self, training: bool) -> list[str]:
+        """Return each dropout, in the order of execution, such as "0.5 of 256 numbers"."""
+        return self._ask("trace", (), training=training, window=WHOLE)[0]["noise"]
+
     def train(self, edits: Sequence[str] = (), steps: int = STEPS) -> Arrays:
         """Return losses, first gradients, weights and outputs."""
         if steps == 1 and ("train", STEPS, tuple(edits)) in self.kept:

@@ -11,7 +11,6 @@ import numpy as np
 RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 WHOLE = (*RECURRENT, keras.layers.MultiHeadAttention, keras.layers.SeparableConv2D)
 """Layers that hold others, and are one unit all the same."""
-NOISE = ("Dropout", "SpatialDropout1D", "SpatialDropout2D", "GaussianDropout", "AlphaDropout")
 
 
 def walk(layer: Any) -> Iterator[Any]:
@@ -71,27 +70,6 @@ def _role(layer: Any, variable: Any) -> str:
             if any(variable is w for w in getattr(layer, f"_{part}_dense").weights):
                 return f"{part} {name}"
     return name
-
-
-def silence(model: Any) -> list[list[Any]]:
-    """Switch the noise off; return the kind and the rate of each layer that made some."""
-    found: list[list[Any]] = []
-    for layer in {id(part): part for part in walk(model)}.values():
-        name = type(layer).__name__
-        if name in NOISE and layer.rate:
-            found.append([name, float(layer.rate)])
-            layer.rate = 0.0
-        elif name == "GaussianNoise" and layer.stddev:
-            found.append([name, float(layer.stddev)])
-            layer.stddev = 0.0
-        elif isinstance(layer, keras.layers.MultiHeadAttention) and layer._dropout:
-            layer._dropout_layer.rate = 0.0
-        elif isinstance(layer, RECURRENT):
-            for cell in (getattr(layer, "cell", None),):
-                if cell is not None and (cell.dropout or cell.recurrent_dropout):
-                    found.append([name, float(cell.dropout or cell.recurrent_dropout)])
-                    cell.dropout = cell.recurrent_dropout = 0.0
-    return found
 
 
 @contextlib.contextmanager
@@ -168,8 +146,7 @@ def _sequence(layer: Any, inputs: Any, options: dict[str, Any]) -> Any:
         for part in parts:
             if hasattr(part, "return_sequences"):
                 stack.enter_context(mock.patch.object(part, "return_sequences", True))
-        allowed = {k: v for k, v in options.items() if k in ("mask", "training")}
-        return layer.call(inputs, **allowed)
+        return layer.call(inputs, mask=options.get("mask"))
 
 
 @contextlib.contextmanager

@@ -185,7 +185,7 @@ class FoundModule(FoundPort):
                 handle.remove()
         for index, output in enumerate(_flat(outputs)):
             found[f"outputs {index}"] = to_numpy(output)
-        return {"calls": calls, "dropout": list(self.watch.rates)}, found
+        return {"calls": calls, "noise": list(self.watch.noise)}, found
 
     def _fed(self, unit: nn.Module, output: Any, feed: np.ndarray) -> Any:
         """Return an output of a unit with other numbers in it."""

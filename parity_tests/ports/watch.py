@@ -7,6 +7,7 @@ optimizer is given after clipping, what lies in `.grad` after gradients added up
 """
 
 import functools
+import math
 from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any
@@ -27,16 +28,20 @@ class Watch:
         updates: How often an optimizer has made a step with one of the weights.
         strange: How often one has made a step with none of them.
         drops_out: Whether dropout drops anything.
-        rates: Of the dropouts that were left out.
+        noise: What was not drawn at random instead, such as "0.5 of 256 numbers": the rate of a
+            dropout, and how many numbers it draws.
     """
 
     def __init__(self) -> None:
         self.start([])
         self.drops_out = True
-        self.rates: list[float] = []
-        for owner, name in product((vars(torch), vars(torch.nn.functional)), DROPOUTS):
+        self.noise: list[str] = []
+        functional = vars(torch.nn.functional)
+        for owner, name in product((vars(torch), functional), DROPOUTS):
             if name in owner:
                 owner[name] = self._dropout(owner[name])
+        attend = "scaled_dot_product_attention"
+        functional[attend] = self._attention(functional[attend])
         torch.Tensor.bernoulli_ = self._bernoulli(torch.Tensor.bernoulli_)  # type: ignore[method-assign]
         autograd = torch.autograd
         self._backward, self._grad = autograd.backward, autograd.grad
@@ -100,10 +105,32 @@ class Watch:
             if self.drops_out:
                 return dropout(input, p, training, *arguments, **options)
             if training and p:
-                self.rates.append(float(p))
+                shape = input.shape[:2] if dropout.__name__.endswith("d") else input.shape
+                self._note("alpha dropout " if "alpha" in dropout.__name__ else "", p, shape)
             return input
 
         return watched
+
+    def _attention(self, attend: Callable) -> Callable:
+        @functools.wraps(attend)
+        def watched(
+            query: Any,
+            key: Any,
+            value: Any,
+            attn_mask: Any = None,
+            dropout_p: float = 0.0,
+            *arguments: Any,
+            **options: Any,
+        ) -> Any:
+            if not self.drops_out and dropout_p:
+                self._note("", dropout_p, (*query.shape[:-1], key.shape[-2]))
+                dropout_p = 0.0
+            return attend(query, key, value, attn_mask, dropout_p, *arguments, **options)
+
+        return watched
+
+    def _note(self, kind: str, rate: float, shape: Sequence[int]) -> None:
+        self.noise.append(f"{kind}{rate:g} of {math.prod(shape)} numbers")
 
     def _bernoulli(self, draw: Callable) -> Callable:
         """Return what draws the mask of a stochastic depth: its mean, where nothing is dropped."""
@@ -112,7 +139,7 @@ class Watch:
         def watched(tensor: torch.Tensor, p: Any = 0.5, **options: Any) -> torch.Tensor:
             if self.drops_out or not isinstance(p, float):
                 return draw(tensor, p, **options)
-            self.rates.append(1 - p)
+            self._note("", 1 - p, tensor.shape)
             return tensor.fill_(p)
 
         return watched

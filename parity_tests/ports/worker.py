@@ -150,7 +150,7 @@ class Worker:
             del self.sessions[old]
         self.sessions[0].put_back()
         self.session = new
-        self.watch.drops_out, self.watch.rates = dropout, []
+        self.watch.drops_out, self.watch.noise = dropout, []
         _seed(seed)
         return {}, {}
 
