@@ -170,6 +170,8 @@ class ModelLadder:
                 assert natural is not None
                 assert truth is not None
                 own = inputs.get(place)
+                if own is not None and given is not None:
+                    given = folded_like(given, own)
                 if own is not None and given is not None and own.shape == given.shape:
                     key = ("alone", place, hash(given.tobytes()))
                     if key not in self.port.kept:
@@ -257,7 +259,7 @@ class ModelLadder:
                         f"{what} of {path}", pair.unit["path"], port, truth, others, scale
                     )
                 elif truth is not None:
-                    self.unseen.add(f"the {what} of {path}: the port has none")
+                    self.unseen.add(f"{what} of {path}, since the port has none")
 
     def gradients(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
         """Yield the gradients of the first step."""

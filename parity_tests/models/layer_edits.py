@@ -19,7 +19,11 @@ EPSILONS = (1e-3, 1e-5, 1.001e-5, 1e-6, 1e-8, 1e-12)
 
 def of(model: Any) -> Iterator[Edit]:
     """Yield the edits of each layer."""
-    for layer in {id(part): part for part in units.walk(model)}.values():
+    layers = {id(part): part for part in units.walk(model)}
+    for layer in list(layers.values()):
+        if isinstance(layer, L.MultiHeadAttention) and not layer._dropout:
+            layers.pop(id(layer._softmax), None)  # attention is computed in one go
+    for layer in layers.values():
         for kinds, edits in OF_KIND:
             if isinstance(layer, kinds):
                 yield from edits(layer)
@@ -279,7 +283,7 @@ def upsampling(layer: Any) -> Iterator[Edit]:
 
 def biased(layer: Any) -> Iterator[Edit]:
     """Yield a bias that is missing."""
-    if getattr(layer, "use_bias", False) and getattr(layer, "bias", None) is not None:
+    if getattr(layer, "bias", None) is not None:
         of_dense = isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense)
         none = {"bias": None} if of_dense else {"use_bias": False}
         yield Edit(layer.name, "no bias", "layers", partial(holding, layer, **none))

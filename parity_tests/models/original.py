@@ -70,6 +70,7 @@ class Original:
         self._compile()
         outputs = self.model(self._tensors(self.inputs), training=False)  # which builds it
         self.model.compute_loss(y=self._tensors(self.targets), y_pred=outputs)
+        units.tell_apart(self.model)
         self._vary_constants()
         self.first = self._values()
         self.optimizer = self.model.optimizer
@@ -193,10 +194,18 @@ class Original:
             setattr(self, name, packed)
         return {}, {}
 
-    def describe(self, arrays: dict) -> tuple[dict, dict]:
-        """Return what the model is made of, and its first weights by path."""
+    def describe(self, arrays: dict, apart: bool = False) -> tuple[dict, dict]:
+        """Return what the model is made of, and its first weights by path.
+
+        Args:
+            arrays: None.
+            apart: Whether each projection of an attention is a unit, and not the whole attention.
+        """
+        attention = keras.layers.MultiHeadAttention
+        whole = tuple(kind for kind in units.WHOLE if not (apart and kind is attention))
+        self.units = units.of(self.model, whole)
         said = {
-            "units": [units.describe(unit) for unit in units.of(self.model)],
+            "units": [units.describe(unit) for unit in self.units],
             "trainable": [v.path for v in self.model.trainable_variables],
             "layout": self.names.get("layout"),
             "mapping": self.names.get("mapping"),
@@ -252,7 +261,7 @@ class Original:
         """
         order: list[list[Any]] = []
         self.noise.clear()
-        with self._edited(edits), units.traced(self.model, order) as calls:
+        with self._edited(edits), units.traced(self.units, order) as calls:
             outputs = self.model(self._tensors(self.inputs), training=training)
         found = listed("outputs", outputs)
         for index, call in enumerate(calls):

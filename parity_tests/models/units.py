@@ -1,6 +1,7 @@
 """What a Keras model is made of: its units, the layers that hold weights."""
 
 import contextlib
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 from unittest import mock
@@ -21,8 +22,13 @@ def walk(layer: Any) -> Iterator[Any]:
             yield from walk(part)
 
 
-def of(model: Any) -> list[Any]:
-    """Return the units of a model, each once."""
+def of(model: Any, whole: tuple[type, ...] = WHOLE) -> list[Any]:
+    """Return the units of a model, each once.
+
+    Args:
+        model: A Keras model.
+        whole: Of the layers that hold others, those that are one unit.
+    """
     found: dict[int, Any] = {}
 
     def visit(layer: Any) -> None:
@@ -30,7 +36,7 @@ def of(model: Any) -> list[Any]:
         parts = [part for part in inner if isinstance(part, keras.Layer)]
         if isinstance(layer, keras.layers.Normalization):
             return  # its weights are constants, which a port writes down in another way
-        if isinstance(layer, WHOLE) or (layer.weights and not any(p.weights for p in parts)):
+        if isinstance(layer, whole) or (layer.weights and not any(p.weights for p in parts)):
             found.setdefault(id(layer), layer)
         else:
             for part in parts:
@@ -40,6 +46,36 @@ def of(model: Any) -> list[Any]:
         if isinstance(layer, keras.Layer):
             visit(layer)
     return [layer for layer in found.values() if any(is_float(w) for w in layer.weights)]
+
+
+def tell_apart(model: Any) -> None:
+    """Rename layers that share a name, so that names and paths say which layer is meant.
+
+    Keras wants names to be unique only among the layers of one model. A layer of a nested one, or
+    a part of a layer, such as "query", gets the name of what holds it in front: "block.query".
+    """
+    known = Counter(layer.name for layer in {id(part): part for part in walk(model)}.values())
+    taken: set[str] = set()
+    seen: set[int] = set()
+    holders = [(model, False)]
+    for holder, moved in holders:
+        for layer in getattr(holder, "layers", None) or holder._layers:
+            if not isinstance(layer, keras.Layer) or id(layer) in seen:
+                continue
+            seen.add(id(layer))
+            name = layer.name
+            if not isinstance(holder, RECURRENT):  # of which the whole is named
+                if known[name] > 1 and holder is not model:
+                    name = f"{holder.name}.{name}"
+                while name in taken:
+                    name += "_1"
+                taken.add(name)
+            renamed = name != layer.name
+            if renamed or moved:
+                layer.name, layer._path = name, name if renamed else f"{holder.path}/{name}"
+                for variable in layer._trainable_variables + layer._non_trainable_variables:
+                    variable._path = f"{layer.path}/{variable.name}"
+            holders.append((layer, renamed or moved))
 
 
 def is_float(variable: Any) -> bool:
@@ -73,15 +109,15 @@ def _role(layer: Any, variable: Any) -> str:
 
 
 @contextlib.contextmanager
-def traced(model: Any, order: list[list[Any]]) -> Iterator[list[dict[str, Any]]]:
+def traced(units: list[Any], order: list[list[Any]]) -> Iterator[list[dict[str, Any]]]:
     """Keep what goes into each unit and comes out of it, before its activation.
 
     Args:
-        model: Whose units.
+        units: Of a model.
         order: Takes the name of each layer that is called, and how many calls of units came
             before.
     """
-    known = {id(unit): unit.path or unit.name for unit in of(model)}
+    known = {id(unit): unit.path or unit.name for unit in units}
     calls: list[dict[str, Any]] = []
     right = keras.Layer.__call__
     inside: list[Any] = []
