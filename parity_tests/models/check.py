@@ -11,13 +11,13 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.models.compared import Compared
+from parity_tests.models.compared import Compared, folded_like
 from parity_tests.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.reference import KerasProcess
-from parity_tests.models.settle import Settling
+from parity_tests.models.settle import Settling, near
 from parity_tests.models.sides import KerasSide
-from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
+from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort, numbered
 from parity_tests.ports.user_port import Process
 from parity_tests.ports.verdicts import Verdicts, print_wrapped
 from torch_port.files import check_input
@@ -125,12 +125,16 @@ class _Examination:
             f"judged: {name}, trained by {self.process.held['step']}, in {self.dtype}, with inputs "
             f"{self.port.form}, beside a Keras model of {parameters:,} parameters"
         )
+        if (names := self.described["inputs"]) and self.port.order != tuple(range(len(names))):
+            given = ", ".join(names[place] for place in self.port.order)
+            self.verdicts.say(f"the port takes the inputs in the order {given}")
         print(f"mapping, {how}:")
         for line in self.port.mapping.lines():
             print_wrapped(line, indent=4)
         self.verdicts.shown["mapping"] = self.port.mapping.rows()
-        if self.port.output != "as it is":
-            self.verdicts.say(f"the port returns {self.port.output}, the model probabilities")
+        for output in dict.fromkeys(self.port.outputs):
+            if output != "as it is":
+                self.verdicts.say(f"the port returns {output}, the model probabilities")
         pairs = self.port.mapping.pairings
         missing = [pair.path(role) for pair in pairs for role in pair.missing]
         if missing:
@@ -169,9 +173,8 @@ class _Examination:
     def judge(self) -> None:
         """Judge each rung, and explain those that fail."""
         self.search = ModelSearch(self.ladder, self.edits)
-        self._judge_noise()
         made: list[str] = []
-        for rung in RUNGS if not self._draws() else ():
+        for rung in RUNGS if self._judge_noise() else ():
             made += self._judge(rung, made)
         self.search.judged = [rung for rung in self.verdicts.judged if rung in RUNGS]
         if any(rung in RUNGS for rung in self.verdicts.failed):
@@ -179,6 +182,8 @@ class _Examination:
             self.verdicts.shown["hypotheses"] = self.search.tried
         for finding in self.verdicts.findings:
             print_wrapped(f"-> {finding}", indent=3)
+        if self.described["averages"]:
+            self.ladder.unseen.add("the average of the weights (use_ema), which fit puts in place")
         self.verdicts.parts = sorted(self.ladder.unseen)
         for part in self.verdicts.parts:
             print_wrapped(f"not judged: {part}")
@@ -195,38 +200,65 @@ class _Examination:
             mistakes, others = grouped(finding.mistakes), grouped(finding.alternatives)
             yield str(replace(finding, mistakes=mistakes, alternatives=others))
 
-    def _judge_noise(self) -> None:
-        """Compare what is switched off on both sides in all that follows."""
+    def _judge_noise(self) -> bool:
+        """Judge what is switched off in all that follows; return whether nothing else is drawn."""
+        if self._draws():
+            said = "the port draws random numbers otherwise than by dropout: no more can be judged"
+            if any(of.startswith("Gaussian") for of in self.truth.noise(True)):  # as torch has none
+                self.verdicts.add("noise", f"not judged: {said}")
+            else:
+                self._fail_noise(said)
+            return False
         wrong, seen = [], False
         for training, mode in ((True, "in training"), (False, "in inference")):
             port, model = self.port.trace(training)[0]["noise"], self.truth.noise(training)
             seen = seen or bool(model)
-            if sorted(port) != sorted(model):
-                alone = (Counter(port) - Counter(model), Counter(model) - Counter(port))
+            alone = (Counter(port) - Counter(model), Counter(model) - Counter(port))
+            if any(alone):
                 shown = [", ".join(of.elements()) or "none" for of in alone]
                 wrong.append(f"dropout {shown[0]} in the port, {shown[1]} in the model, {mode}")
-            elif port != model:  # as the branches of a model may be
-                self.ladder.unseen.add("which dropout has which rate, since their order differs")
         if wrong:
-            self.verdicts.add("noise", f"FAIL {'; '.join(wrong)}")
-            self.verdicts.findings += [f"noise: {text}" for text in wrong]
+            self._fail_noise(*wrong)
         elif seen:
-            rule = "pass, by rates and numbers of draws; it is switched off in what follows"
-            self.verdicts.add("noise", rule)
+            self._judge_places()
+        return True
+
+    def _fail_noise(self, *said: str) -> None:
+        self.verdicts.add("noise", f"FAIL {'; '.join(said)}")
+        self.verdicts.findings += [f"noise: {text}" for text in said]
+
+    def _judge_places(self) -> None:
+        """Judge where the noise is: each is replaced by a factor of its own, on both sides."""
+        plain, marked = (self._agree(marked) for marked in (False, True))
+        if plain and not marked:
+            self._fail_noise(
+                "dropout is in another place: where each multiplies by 1 + its rate, the outputs "
+                "in training are others"
+            )
+            return
+        judged = "rates, numbers of draws and places"
+        if not plain:
+            judged = "rates and numbers of draws"
+            self.ladder.unseen.add("the places of dropout, since the outputs differ without it")
+        self.verdicts.add("noise", f"pass, by {judged}; it is switched off in what follows")
+
+    def _agree(self, marked: bool) -> bool:
+        """Return whether the outputs in training are the model's."""
+        of_port = self.port.trace(True, marked=marked)[1]
+        of_model = self.truth.marked() if marked else self.truth.trace(True)[1]
+        sides = (numbered(of, "outputs") for of in (of_port, of_model))
+        for index, (port, truth) in enumerate(zip(*sides, strict=False)):
+            returned = self.port.returned(index, port)
+            if not near(returned, folded_like(truth, returned)):
+                return False
+        return True
 
     def _draws(self) -> bool:
         """Return whether the port draws random numbers that were not switched off."""
         runs = [self.port.trace(True, seed=seed)[1] for seed in (0, 1)]
-        draws = runs[0].keys() != runs[1].keys() or not all(
+        return runs[0].keys() != runs[1].keys() or not all(
             np.array_equal(array, runs[1][name], equal_nan=True) for name, array in runs[0].items()
         )
-        if draws:
-            self.verdicts.add("noise", "FAIL in training, two runs with the same weights differ")
-            self.verdicts.findings.append(
-                "noise: the port draws random numbers by other means than dropout, so that "
-                "nothing more can be judged"
-            )
-        return draws
 
     def _judge(self, rung: str, made: list[str]) -> list[str]:
         """Judge a rung; return the mistake that is the framework's own, if that explains it."""
@@ -257,9 +289,9 @@ class _Examination:
             least = min(c.bound for c in every)
             self.verdicts.add(rung, f"not judged: a port may be off by {least:.0e} here")
             return []
-        self.ladder.unseen |= {
-            f"{c.label}, where a port may be off by {c.bound:.0e}" for c in every if c.bound > VAGUE
-        }
+        if vague := [c.bound for c in every if c.bound > VAGUE]:
+            where = f"{len(vague)} tensors of {rung}, where a port may be off"
+            self.ladder.unseen.add(f"{where} by up to {max(vague):.0e}")
         if wrong:
             first = wrong[0]
             others = f" ({len(wrong)} of {len(every)} tensors differ)" if len(wrong) > 1 else ""

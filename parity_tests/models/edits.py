@@ -63,6 +63,15 @@ def holding(item: Any, **values: Any) -> Iterator[None]:
         yield
 
 
+def remade(kind: Any, right: Any, **values: Any) -> Any:
+    """Return an optimizer of a class as another was before its first step, but for some values."""
+    made = kind.from_config({**right.get_config(), **values})
+    for name, value in vars(right).items():  # which no configuration holds
+        if name.startswith("_exclude_from_weight_decay"):
+            setattr(made, name, value)
+    return made
+
+
 def setting(layer: Any, rung: str, said: str = "", **values: Any) -> Edit:
     """Return an edit that gives a layer another value of what it is configured with."""
     ((name, value),) = values.items()

@@ -79,6 +79,8 @@ class ModelSearch:
         made = self.missing()
         found: list[Finding] = []
         for rung in self.judged:
+            if self._first(rung, []) is None:  # other mistakes may make up for one that was made
+                continue
             every = [c for c in self.ladder.compared(rung, []) if c.own < AMBIGUOUS]
             self.bounds[rung] = max((c.bound for c in every), default=0.0)
             before = len(found)

@@ -4,7 +4,9 @@ from typing import Any
 
 import keras
 import numpy as np
+from keras.layers import Embedding
 
+from parity_tests.models.units import walk
 from parity_tests.ports.messages import UnusablePort
 
 SAMPLES = 8
@@ -26,7 +28,9 @@ def drawn(model: Any, loss: Any, floatx: str) -> tuple[Any, Any]:
         )
     inputs = [_input(rng, tensor, model, floatx) for tensor in model.inputs]
     outputs = keras.tree.flatten(model.outputs)
-    losses = keras.tree.flatten(loss) if loss is not None else [None]
+    if isinstance(loss, dict):
+        loss = [loss.get(name) for name in model.output_names]
+    losses = list(loss) if isinstance(loss, list | tuple) else [loss]
     losses = losses * len(outputs) if len(losses) == 1 else losses
     targets = [_target(rng, tensor, of, floatx) for tensor, of in zip(outputs, losses, strict=True)]
     packed = keras.tree.pack_sequence_as(model.input, inputs) if len(inputs) > 1 else inputs[0]
@@ -45,10 +49,10 @@ def _input(rng: np.random.Generator, tensor: Any, model: Any, floatx: str) -> np
 def _tokens(tensor: Any, model: Any) -> int:
     """Return how many tokens an input may have; 0 if it takes no tokens."""
     for layer in model.layers:
-        if isinstance(layer, keras.layers.Embedding):
-            for node in layer._inbound_nodes:
-                if any(tensor is given for given in node.input_tensors):
-                    return int(layer.input_dim)
+        limits = [part.input_dim for part in (layer, *walk(layer)) if isinstance(part, Embedding)]
+        for node in layer._inbound_nodes:
+            if limits and len(node.input_tensors) == 1 and node.input_tensors[0] is tensor:
+                return int(min(limits))
     return 2 if "int" in str(tensor.dtype) else 0
 
 

@@ -214,7 +214,9 @@ class ModelLadder:
             name = f"outputs {index}"
             label = f"output {index} of the model {mode}{how}"
             others = [right[name], *(of[name] for of in of_yards)]
-            yield self._compare(label, "", self.port.returned(found[name]), expected[name], others)
+            port = self.port.returned(index, found[name])
+            truth = folded_like(expected[name], port)  # as (8, 1) into (8,)
+            yield self._compare(label, "", port, truth, others)
 
     def outputs(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
         """Yield the outputs of the whole model, in inference and in training."""
@@ -278,11 +280,12 @@ class ModelLadder:
         yield from self._losses("losses of all steps", tried, STEPS)
         yield from self._weights("last ", tried, True, STEPS)
         yield from self._weights("last ", tried, False, STEPS)
-        port, truth, *others = self._trained(tried, STEPS)
-        for index, expected in enumerate(numbered(truth, "outputs")):
+        port, model, *others = self._trained(tried, STEPS)
+        for index, expected in enumerate(numbered(model, "outputs")):
             name = f"outputs {index}"
             known = [of[name] for of in others]
-            yield self._compare(f"output {index} after all steps", "", port[name], expected, known)
+            truth = folded_like(expected, port[name])
+            yield self._compare(f"output {index} after all steps", "", port[name], truth, known)
 
 
 RUNGS: dict[str, Callable[[ModelLadder, list[str], list[str]], Iterator[Compared]]] = {

@@ -9,7 +9,7 @@ import keras
 from keras import ops
 
 from parity_tests.models import units
-from parity_tests.models.edits import Edit, holding
+from parity_tests.models.edits import Edit, holding, remade
 
 
 def of(model: Any) -> Iterator[Edit]:
@@ -49,8 +49,7 @@ def of(model: Any) -> Iterator[Edit]:
 def _with_optimizer(model: Any, make: Callable[[type], type], values: dict) -> Iterator[None]:
     """Train by an optimizer of another class or with other constants than it has."""
     right = model.optimizer
-    fresh = make(type(right)).from_config({**right.get_config(), **values})  # type: ignore[attr-defined]
-    with holding(model, optimizer=fresh):
+    with holding(model, optimizer=remade(make(type(right)), right, **values)):
         yield
 
 
@@ -146,6 +145,8 @@ def _clips(config: dict[str, Any]) -> Iterator[tuple[str, Callable[[Any], Any]]]
     else:
         said = "the norm of all gradients together is clipped, not of each, as by clip_grad_norm_"
         yield said, clip
+        said = "the norm of each gradient is taken plus 1e-6, as by clip_grad_norm_"
+        yield said, lambda gradients: [clip([g])[0] for g in gradients]
 
 
 def _kinds(right: type, config: dict[str, Any]) -> Iterator[tuple[str, Callable[[Any], type]]]:

@@ -20,9 +20,10 @@ import keras
 import numpy as np
 from keras.src.backend.common import dtypes
 
-from parity_tests.models import noise, units
-from parity_tests.models.edits import Edit, applicable
+from parity_tests.models import units
+from parity_tests.models.edits import Edit, applicable, holding, remade
 from parity_tests.models.inputs import drawn, listed
+from parity_tests.models.noise import Noise
 from parity_tests.ports.answering import answer_calls
 from parity_tests.ports.messages import UnusablePort, numbered
 
@@ -57,7 +58,7 @@ class Original:
         dtypes.BIT64_TO_BIT32_DTYPE["float64"] = "float64"
         keras.config.set_floatx(floatx)
         keras.utils.set_random_seed(0)
-        self.noise = noise.silence()
+        self.noise = Noise()
         self.path, self.floatx = path, floatx
         self.names: dict[str, Any] = {}
         self.model = self._load() if path.suffix == ".keras" else self._run()
@@ -207,11 +208,19 @@ class Original:
         said = {
             "units": [units.describe(unit) for unit in self.units],
             "trainable": [v.path for v in self.model.trainable_variables],
+            "inputs": self._input_names(),
+            "averages": bool(self.optimizer.use_ema),
             "layout": self.names.get("layout"),
             "mapping": self.names.get("mapping"),
             "parameters": int(self.model.count_params()),
         }
         return said, self.first
+
+    def _input_names(self) -> list[str]:
+        """Return the names of the inputs; none if the model does not say."""
+        if isinstance(self.inputs, dict):
+            return sorted(self.inputs)  # as Keras flattens them
+        return [tensor.name for tensor in getattr(self.model, "inputs", None) or ()]
 
     def load_weights(self, arrays: dict) -> tuple[dict, dict]:
         """Replace the first weights."""
@@ -223,7 +232,7 @@ class Original:
         for variable in self.model.variables:
             if variable.path in self.first:
                 variable.assign(self.first[variable.path])
-        self.model.optimizer = type(self.optimizer).from_config(self.optimizer.get_config())
+        self.model.optimizer = remade(type(self.optimizer), self.optimizer)
         self.model.reset_metrics()
 
     @contextlib.contextmanager
@@ -249,7 +258,12 @@ class Original:
         return {"edits": [edit.said() for edit in self._edits()]}, {}
 
     def trace(
-        self, arrays: dict, training: bool, edits: list[str], window: list[int]
+        self,
+        arrays: dict,
+        training: bool,
+        edits: list[str],
+        window: list[int],
+        marked: bool = False,
     ) -> tuple[dict, dict]:
         """Return what goes into each unit and comes out of it, and what the model returns.
 
@@ -258,10 +272,15 @@ class Original:
             training: Whether in training, not in inference.
             edits: Mistakes that are made meanwhile.
             window: The first call of a unit whose arrays are wanted, and the one after the last.
+            marked: Whether each dropout multiplies by 1 + its rate, which shows where it is.
         """
         order: list[list[Any]] = []
-        self.noise.clear()
-        with self._edited(edits), units.traced(self.units, order) as calls:
+        self.noise.drawn = []
+        with (
+            self._edited(edits),
+            holding(self.noise, marked=marked),
+            units.traced(self.units, order) as calls,
+        ):
             outputs = self.model(self._tensors(self.inputs), training=training)
         found = listed("outputs", outputs)
         for index, call in enumerate(calls):
@@ -271,7 +290,7 @@ class Original:
             arrays |= {f"call {index} {name}": call.pop(name) for name in ("output", "returned")}
             if window[0] <= index < window[1]:
                 found |= arrays
-        return {"calls": calls, "order": order, "noise": list(self.noise)}, found
+        return {"calls": calls, "order": order, "noise": self.noise.drawn}, found
 
     def shows(self, arrays: dict, edit: str, steps: int) -> tuple[dict, dict]:
         """Return whether a mistake leaves a trace in outputs, losses, weights or statistics."""

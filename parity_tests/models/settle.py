@@ -2,21 +2,24 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from itertools import combinations
+from itertools import combinations, permutations, product
 from typing import Any
 
 import numpy as np
 
+from parity_tests.models.compared import folded_like
 from parity_tests.models.ladder import ModelLadder
 from parity_tests.models.mapping import ModelMapping, by_hand, mappings
 from parity_tests.models.moves import Arrays
 from parity_tests.models.recipes import pairing
 from parity_tests.models.sides import OUTPUTS, Answers, KerasSide, PortSide
-from parity_tests.ports.messages import PortError, UnusablePort
+from parity_tests.ports.messages import PortError, UnusablePort, numbered
 from parity_tests.ports.user_port import Process
 
 NEAR = 1e-3
 """Relative difference up to which numbers count as the model's, whatever the rounding."""
+MOST_ORDERS = 24
+"""Orders of several inputs that are tried, those of the model first."""
 SWAPS = 40
 """Exchanges of alike modules that are tried."""
 BY_INPUTS = ", alike layers by their inputs"
@@ -55,14 +58,16 @@ class Settling:
         forms = ["channels first", "as it is"] if picture else ["as it is"]
         forms = {"NCHW": ["channels first"], "NHWC": ["as it is"]}.get(layout, forms)
         given = said["mapping"] or self.described["mapping"]
-        right = self.truth.trace(False)[1]["outputs 0"]
+        right = numbered(self.truth.trace(False)[1], "outputs")
         ways: list[PortSide] = []
         problems: list[PortError] = []
-        for side in self._mapped(said["units"], forms, given, problems):
-            found = side.trace(False)[1].get("outputs 0")
-            for output in OUTPUTS if found is not None else ():
-                ways.append(replace(side, output=output))  # which keeps the same answers
-                if near(ways[-1].returned(found), right):
+        for side in self._mapped(said, forms, given, problems):
+            found = numbered(side.trace(False)[1], "outputs")
+            known = [_output(side, *pair) for pair in zip(found, right, strict=False)]
+            for output in OUTPUTS if found else ():
+                outputs = tuple(of or output for of in known)
+                ways.append(replace(side, outputs=outputs))  # which keeps the same answers
+                if None not in known and len(found) == len(right):
                     return replace(ways[-1], kept=Answers())
         if not ways:
             raise [*problems, UnusablePort(f"{self.process.path}: its model returns nothing")][0]
@@ -70,21 +75,32 @@ class Settling:
         return replace(best if given else self._exchanged(best), kept=Answers())
 
     def _mapped(
-        self, modules: list[Described], forms: list[str], given: Any, problems: list[PortError]
+        self, said: Described, forms: list[str], given: Any, problems: list[PortError]
     ) -> Iterator[PortSide]:
         """Yield the port in each form that it takes, with each mapping."""
         called = [call["unit"] for call in self.truth.trace(False)[0]]
         units = _in_order(self.described["units"], called)
-        for form in forms:
-            side = PortSide(self.process, ModelMapping((), ""), form, self.batch, self.weights)
+        held = numbered(self.batch, "inputs")
+        for form, order in product(forms, self._orders(said["takes"])):
+            inputs = {f"inputs {i}": held[place] for i, place in enumerate(order)}
+            batch = {**self.batch, **inputs}
+            side = PortSide(self.process, ModelMapping((), ""), form, order, batch, self.weights)
             try:
                 calls = side.trace(False)[0]["calls"]
             except PortError as error:
                 problems.append(error)
                 continue
-            ordered = _in_order(modules, [call["unit"] for call in calls])
+            ordered = _in_order(said["units"], [call["unit"] for call in calls])
             for mapping in [by_hand(units, ordered, given)] if given else mappings(units, ordered):
                 yield replace(side, mapping=mapping, kept=Answers())
+
+    def _orders(self, takes: list[str]) -> list[tuple[int, ...]]:
+        """Return the orders in which a port may take the inputs: by its names, else any."""
+        names, count = self.described["inputs"], len(numbered(self.batch, "inputs"))
+        if len(names) == count and set(names) <= set(takes):
+            wanted = sorted(names, key=takes.index)
+            return [tuple(names.index(name) for name in wanted)]
+        return list(permutations(range(count)))[:MOST_ORDERS]
 
     def _agreement(self, side: PortSide) -> int:
         """Return how much of a port agrees, given what its layers should return."""
@@ -136,6 +152,15 @@ def _in_order(described: list[Any], called: list[str]) -> list[Any]:
     """Return what is described in the order of the first calls; what is never called last."""
     first = {path: index for index, path in reversed(list(enumerate(called)))}
     return sorted(described, key=lambda item: first.get(item["path"], len(called)))
+
+
+def _output(side: PortSide, found: np.ndarray, right: np.ndarray) -> str | None:
+    """Return what one output of a port is, given that of the model; None if it is another."""
+    for output in OUTPUTS:
+        returned = replace(side, outputs=(output,)).returned(0, found)
+        if near(returned, folded_like(right, returned)):
+            return output
+    return None
 
 
 def near(array: np.ndarray, right: np.ndarray) -> bool:

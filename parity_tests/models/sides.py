@@ -10,6 +10,7 @@ import numpy as np
 from parity_tests.models.mapping import ModelMapping
 from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.reference import KerasProcess
+from parity_tests.ports.messages import numbered
 from parity_tests.ports.user_port import Process
 
 CHANNELS_FIRST = ("Conv", "BatchNorm", "SyncBatchNorm", "GroupNorm", "InstanceNorm")
@@ -79,6 +80,10 @@ class KerasSide:
         """Return each dropout, in the order of execution, such as "0.5 of 256 numbers"."""
         return self._ask("trace", (), training=training, window=WHOLE)[0]["noise"]
 
+    def marked(self) -> Arrays:
+        """Return the outputs in training where each dropout multiplies by 1 + its rate."""
+        return self._ask("trace", (), training=True, window=(0, 0), marked=True)[1]
+
     def train(self, edits: Sequence[str] = (), steps: int = STEPS) -> Arrays:
         """Return losses, first gradients, weights and outputs."""
         if steps == 1 and ("train", STEPS, tuple(edits)) in self.kept:
@@ -100,9 +105,10 @@ class PortSide:
         process: Of the port.
         mapping: Of its modules.
         form: Of its inputs: "channels first" or "as it is".
+        order: Of its inputs, by their places in the model.
         batch: Inputs and targets, by name.
         weights: The model's first weights, by path.
-        output: What its model returns where Keras returns probabilities.
+        outputs: What each output of its model is where Keras returns probabilities.
         kept: What it has answered so far.
         session: In which single units are asked.
     """
@@ -110,9 +116,10 @@ class PortSide:
     process: Process
     mapping: ModelMapping
     form: str
+    order: tuple[int, ...]
     batch: Arrays
     weights: Arrays
-    output: str = "as it is"
+    outputs: tuple[str, ...] = ("as it is",)
     kept: Answers = field(default_factory=Answers)
     session: int = 0
 
@@ -123,12 +130,16 @@ class PortSide:
         return session
 
     def trace(
-        self, training: bool, feed: Mapping[str, np.ndarray] | None = None, seed: int = 0
+        self,
+        training: bool,
+        feed: Mapping[str, np.ndarray] | None = None,
+        seed: int = 0,
+        marked: bool = False,
     ) -> Any:
         """Return the calls of its units, given what each should return, and the arrays."""
         session = self.begin(seed)
         arrays = {**self.batch, **(feed or {})}
-        options = {"form": self.form, "training": training, "session": session}
+        options = {"form": self.form, "training": training, "marked": marked, "session": session}
         return self.process.ask("trace", arrays, **options)
 
     def unit_output(self, pair: Pairing, inputs: list[np.ndarray], training: bool) -> np.ndarray:
@@ -157,15 +168,16 @@ class PortSide:
                 own = {k.removeprefix(prefix): a for k, a in found.items() if k.startswith(prefix)}
                 back = self.mapping.to_keras(own, gradient=prefix == "gradient ")
                 kept |= {f"{prefix}{path}": array for path, array in back.items()}
-            kept |= {k: self.returned(a) for k, a in found.items() if k.startswith("outputs")}
+            outputs = enumerate(numbered(found, "outputs"))
+            kept |= {f"outputs {i}": self.returned(i, array) for i, array in outputs}
             self.kept["train"] = kept
         return self.kept["train"]
 
-    def returned(self, array: np.ndarray) -> np.ndarray:
-        """Return an output as the Keras model returns it."""
+    def returned(self, index: int, array: np.ndarray) -> np.ndarray:
+        """Return one output as the Keras model returns it."""
         if self.form == "channels first" and array.ndim > 3:
             array = np.moveaxis(array, 1, -1)
-        return OUTPUTS[self.output](array)
+        return OUTPUTS[self.outputs[min(index, len(self.outputs) - 1)]](array)
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

@@ -88,7 +88,7 @@ def _find_step(found: Found, tree: ast.Module, wanted: str | None) -> None:
     names = found.names
     defined = source.functions(tree)
     order = [wanted] if wanted else list(source.steps(tree))
-    callables = {name: _function(name, names) for name in order}
+    callables = {name: function_of(name, names) for name in order}
     steps = [name for name in order if callables[name]]
     if not steps:
         near = source.nearest(order[0], [n for n, v in names.items() if inspect.isfunction(v)])
@@ -101,16 +101,17 @@ def _find_step(found: Found, tree: ast.Module, wanted: str | None) -> None:
     known = [n for n in source.LOOPS if callable(names.get(n)) and n != first]
     for name in [*known, *loops]:
         if name != first or found.step is None:
-            found.loop = found.loop or _function(name, names)
+            found.loop = found.loop or function_of(name, names)
 
 
-def _function(name: str, names: Mapping[str, Any]) -> Callable | None:
+def function_of(name: str, names: Mapping[str, Any]) -> Callable | None:
     """Return a function of a name, or the method of an instance."""
     if callable(names.get(name)):
         return names[name]
     for value in names.values():
         method = getattr(value, name, None)
-        if type(value).__module__.split(".")[0] == "torch":  # such as an optimizer's step
+        of_torch = type(value).__module__.split(".")[0] == "torch"
+        if of_torch or isinstance(value, torch.optim.Optimizer):  # whose step is another
             continue
         if not inspect.isclass(value) and not inspect.ismodule(value) and inspect.ismethod(method):
             return method

@@ -15,6 +15,7 @@ from parity_tests.ports.found_port import FoundPort, to_numpy
 from parity_tests.ports.messages import UnusablePort, numbered
 from parity_tests.ports.watch import Watch
 
+TOKENS = (nn.Embedding, nn.EmbeddingBag)
 RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
 CONFIG = (
     "eps momentum kernel_size stride padding dilation groups batch_first num_layers bidirectional "
@@ -86,6 +87,7 @@ class FoundModule(FoundPort):
         names = self.found.names
         return {
             "units": [_described(path, module) for path, module in _units(self.model)],
+            "takes": list(inspect.signature(self.model.forward).parameters),
             "layout": names.get("layout"),
             "mapping": names.get("mapping"),
             "brings": [n for n in ("batch", "inputs") if n in names],
@@ -146,10 +148,18 @@ class FoundModule(FoundPort):
                 if name in held and buffer.shape == held[name].shape:
                     buffer.copy_(held[name])
 
-    def trace(self, arrays: dict, form: str, training: bool) -> tuple[dict, dict]:
+    def trace(
+        self, arrays: dict, form: str, training: bool, marked: bool = False
+    ) -> tuple[dict, dict]:
         """Return what goes into each unit and comes out of it, and what the model returns.
 
         Where there is an array "feed U K", the K-th call of unit U returns it.
+
+        Args:
+            arrays: The batch, and what is fed.
+            form: How it takes inputs.
+            training: Whether in training, not in inference.
+            marked: Whether each dropout multiplies by 1 + its rate, which shows where it is.
         """
         calls: list[dict[str, Any]] = []
         found: dict[str, np.ndarray] = {}
@@ -177,10 +187,12 @@ class FoundModule(FoundPort):
 
             handles.append(module.register_forward_hook(hook, with_kwargs=True))
         try:
+            self.watch.marked = marked
             with self._mode(training):
                 inputs = self._batch(arrays, form)[0]
                 outputs = _called(self.model, inputs)
         finally:
+            self.watch.marked = False
             for handle in handles:
                 handle.remove()
         for index, output in enumerate(_flat(outputs)):
@@ -207,8 +219,8 @@ class FoundModule(FoundPort):
         module = self.model.get_submodule(unit)
         given = [
             torch.tensor(array).to(self.device, self.dtype)
-            if np.issubdtype(array.dtype, np.floating)
-            else torch.tensor(array)
+            if np.issubdtype(array.dtype, np.floating) and not isinstance(module, TOKENS)
+            else torch.tensor(array).long()
             for array in numbered(arrays, "input")
         ]
         with self._mode(training):
@@ -219,6 +231,8 @@ class FoundModule(FoundPort):
         found: dict[str, np.ndarray] = {}
         losses = []
         trained = {n for n, w in self._tensors().items() if w.requires_grad}
+        if self.model.training:  # what is called before each epoch, and may freeze a part
+            self.model.train()
         for number in range(steps):
             _, seen = self.step(arrays, form)
             losses += [seen.pop("")] if "" in seen else []
@@ -246,15 +260,12 @@ def _units(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, module in model.named_modules():
         if inside and path.startswith(inside):
             continue
-        own = [*module.parameters(recurse=False), *_statistics_of(module)]
+        own = list(module.parameters(recurse=False))
+        own += [b for name, b in module.named_buffers("", False) if name.startswith("running_")]
         if isinstance(module, nn.MultiheadAttention):
             inside = f"{path}."
         if own:
             yield path, module
-
-
-def _statistics_of(module: nn.Module) -> list[torch.Tensor]:
-    return [b for b in module.buffers(recurse=False) if b.is_floating_point()]
 
 
 def _described(path: str, module: nn.Module) -> dict[str, Any]:

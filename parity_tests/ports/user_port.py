@@ -35,6 +35,10 @@ WHERE |= {
     "why_no_loop": "in its loop",
     "data": "in load_mnist",
     "layer_output": "in a layer",
+    "trace": "in its model",
+    "unit_output": "in a layer",
+    "steps": "in its training step",
+    "brought": "in batch()",
 }
 
 

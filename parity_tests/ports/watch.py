@@ -30,12 +30,14 @@ class Watch:
         drops_out: Whether dropout drops anything.
         noise: What was not drawn at random instead, such as "0.5 of 256 numbers": the rate of a
             dropout, and how many numbers it draws.
+        marked: Whether what would be noisy is multiplied by 1 + the rate instead.
     """
 
     def __init__(self) -> None:
         self.start([])
         self.drops_out = True
         self.noise: list[str] = []
+        self.marked = False
         functional = vars(torch.nn.functional)
         for owner, name in product((vars(torch), functional), DROPOUTS):
             if name in owner:
@@ -106,7 +108,8 @@ class Watch:
                 return dropout(input, p, training, *arguments, **options)
             if training and p:
                 shape = input.shape[:2] if dropout.__name__.endswith("d") else input.shape
-                self._note("alpha dropout " if "alpha" in dropout.__name__ else "", p, shape)
+                kind = "alpha dropout " if "alpha" in dropout.__name__ else ""
+                return input * self._factor(kind, p, shape)
             return input
 
         return watched
@@ -122,15 +125,19 @@ class Watch:
             *arguments: Any,
             **options: Any,
         ) -> Any:
+            factor = 1.0
             if not self.drops_out and dropout_p:
-                self._note("", dropout_p, (*query.shape[:-1], key.shape[-2]))
+                factor = self._factor("", dropout_p, (*query.shape[:-1], key.shape[-2]))
                 dropout_p = 0.0
-            return attend(query, key, value, attn_mask, dropout_p, *arguments, **options)
+            attended = attend(query, key, value, attn_mask, dropout_p, *arguments, **options)
+            return attended * factor
 
         return watched
 
-    def _note(self, kind: str, rate: float, shape: Sequence[int]) -> None:
+    def _factor(self, kind: str, rate: float, shape: Sequence[int]) -> float:
+        """Note what is not drawn, and return by what is multiplied instead."""
         self.noise.append(f"{kind}{rate:g} of {math.prod(shape)} numbers")
+        return 1 + rate if self.marked else 1.0
 
     def _bernoulli(self, draw: Callable) -> Callable:
         """Return what draws the mask of a stochastic depth: its mean, where nothing is dropped."""
@@ -139,8 +146,7 @@ class Watch:
         def watched(tensor: torch.Tensor, p: Any = 0.5, **options: Any) -> torch.Tensor:
             if self.drops_out or not isinstance(p, float):
                 return draw(tensor, p, **options)
-            self._note("", 1 - p, tensor.shape)
-            return tensor.fill_(p)
+            return tensor.fill_(p * self._factor("", 1 - p, tensor.shape))
 
         return watched
 

@@ -19,7 +19,7 @@ import torch
 from parity_tests.ports import source
 from parity_tests.ports.answering import answer_calls
 from parity_tests.ports.containment import contain
-from parity_tests.ports.find import find
+from parity_tests.ports.find import find, function_of
 from parity_tests.ports.found_module import FoundModule, plain_step
 from parity_tests.ports.found_port import FoundPort
 from parity_tests.ports.state import State
@@ -116,7 +116,8 @@ class Worker:
         exec(compile(tree, str(self.path), "exec"), vars(module))  # noqa: S102 (as an import does)
         trained = bool(self.watch.losses)
         model, step, sizes = self.options
-        if step is None and next(source.steps(tree), None) is None:
+        known = (function_of(name, vars(module)) for name in source.steps(tree))
+        if step is None and not any(known):
             step = "training_step"
             vars(module)[step] = plain_step(vars(module))
         self.found = find(tree, vars(module), model, step, sizes)
