@@ -92,6 +92,19 @@ def use_dtype(dtype: Literal["float32", "float64"]) -> None:
     tf.keras.config.set_dtype_policy(dtype)  # of layers, which Keras settles with the first one
 
 
+def check_settings(gradients: bool = False) -> None:
+    """Refuse to compute where the framework was told to do so in another way.
+
+    Args:
+        gradients: Whether they are computed as well.
+
+    Raises:
+        ValueError: With what is in the way.
+    """
+    if not tf.executing_eagerly():
+        raise ValueError("tf builds a graph here: call this outside of tf.function")
+
+
 def versions() -> dict[str, str]:
     """Return the version of Python and of each package that computes the numbers."""
     return {

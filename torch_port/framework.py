@@ -58,6 +58,23 @@ def use_dtype(dtype: Literal["float32", "float64"]) -> None:
     torch.set_default_dtype(getattr(torch, dtype))
 
 
+def check_settings(gradients: bool = False) -> None:
+    """Refuse to compute where the framework was told to do so in another way.
+
+    Args:
+        gradients: Whether they are computed as well.
+
+    Raises:
+        ValueError: With what is in the way.
+    """
+    if gradients and (torch.is_inference_mode_enabled() or not torch.is_grad_enabled()):
+        raise ValueError("torch computes no gradients here: train outside of torch.no_grad")
+    device = torch.get_default_device().type
+    check_choice("the default device of torch", device, ("cpu", "cuda"))
+    if torch.is_autocast_enabled(device):
+        raise ValueError("torch rounds to another dtype here: compute outside of torch.autocast")
+
+
 def versions() -> dict[str, str]:
     """Return the version of Python and of each package that computes the numbers."""
     return {
