@@ -11,6 +11,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -222,7 +223,21 @@ def described(error: BaseException) -> str:
     """Return what an error says; of one that the system raised, its file and its reason."""
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+    said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, MemoryError) or "failed to map segment" in said:  # of a library
+        said += _memory_limit()
+    return said
+
+
+def _memory_limit() -> str:
+    """Return what is to be done where a limit leaves this process too little memory."""
+    with contextlib.suppress(ImportError):  # a system without limits
+        import resource
+
+        allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if allowed != resource.RLIM_INFINITY:
+            return f"; `ulimit -v` allows {allowed // 1024} kB: raise it"
+    return ""
 
 
 def say(sentence: str) -> None:
@@ -279,14 +294,18 @@ def signals_handled(handler: Callable[[int, FrameType | None], None]) -> Iterato
 
 
 @contextlib.contextmanager
-def signals_held_back(wanted: bool) -> Iterator[list[int]]:
-    """Meanwhile, keep a signal that asks for the end in a list; a second one ends at once."""
-    waiting: list[int] = []
+def signals_held_back(wanted: bool) -> Iterator[list[tuple[int, float]]]:
+    """Meanwhile, keep a signal that asks for the end in a list; a second one ends at once.
+
+    Yields:
+        The list, of the number of the signal and the time when it came, by `time.monotonic`.
+    """
+    waiting: list[tuple[int, float]] = []
 
     def keep(number: int, frame: FrameType | None) -> None:
         if waiting:
             end(number)
-        waiting.append(number)
+        waiting.append((number, time.monotonic()))
 
     with signals_handled(keep) if wanted else contextlib.nullcontext():
         yield waiting

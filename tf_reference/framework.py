@@ -3,7 +3,8 @@
 import os
 import platform
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import numpy as np
@@ -103,6 +104,19 @@ def check_settings(gradients: bool = False) -> None:
     """
     if not tf.executing_eagerly():
         raise ValueError("tf builds a graph here: call this outside of tf.function")
+
+
+@contextmanager
+def shortage_named() -> Iterator[None]:
+    """Turn what the framework says of memory that it does not get into a sentence.
+
+    Raises:
+        MemoryError: In place of the framework's own error.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError("the memory is exhausted: take a smaller batch size") from error
 
 
 def versions() -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -73,6 +75,21 @@ def check_settings(gradients: bool = False) -> None:
     check_choice("the default device of torch", device, ("cpu", "cuda"))
     if torch.is_autocast_enabled(device):
         raise ValueError("torch rounds to another dtype here: compute outside of torch.autocast")
+
+
+@contextmanager
+def shortage_named() -> Iterator[None]:
+    """Turn what the framework says of memory that it does not get into a sentence.
+
+    Raises:
+        MemoryError: In place of the framework's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "t allocate memory" in str(error)):
+            raise
+        raise MemoryError("the memory is exhausted: take a smaller batch size") from error
 
 
 def versions() -> dict[str, str]:
