@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import functools
 import inspect
 import io
@@ -219,14 +220,19 @@ def guarded(run: Callable[[], int | None], name: str) -> int:
     return status
 
 
+LIMITS: dict[int | None, str] = {errno.EFBIG: "ulimit -f", errno.EMFILE: "ulimit -n"}
+"""By what the system answers, the limit of this process that may be the cause."""
+
+
 def described(error: BaseException) -> str:
     """Return what an error says; of one that the system raised, its file and its reason."""
-    if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
     said = " ".join(str(error).split()) or type(error).__name__
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        said = f"{os.fsdecode(error.filename)}: {error.strerror}"
     if isinstance(error, MemoryError) or "failed to map segment" in said:  # of a library
-        said += _memory_limit()
-    return said
+        return said + _memory_limit()
+    limit = LIMITS.get(getattr(error.__cause__ or error, "errno", None))
+    return f"{said}; see `{limit}`" if limit else said
 
 
 def _memory_limit() -> str:

@@ -35,7 +35,7 @@ LOST = (
     tf.errors.DeadlineExceededError,
     tf.errors.UnavailableError,
 )
-"""What TensorFlow raises where a rank is lost."""
+"""What tf raises where a rank is lost."""
 
 
 class RankError(OSError):

@@ -1,5 +1,6 @@
 """What changes or is missing around a run: its files, its log, its folder, its terminal."""
 
+import errno
 import importlib
 import math
 import os
@@ -119,7 +120,7 @@ def test_memory_that_is_exhausted_is_one_sentence(command, package, monkeypatch,
         raise RuntimeError("mine")
 
 
-def test_a_limit_of_the_memory_is_named_where_it_may_be_the_cause(package, monkeypatch):
+def test_a_limit_is_named_where_it_may_be_the_cause(package, monkeypatch, tmp_path):
     resource = pytest.importorskip("resource")
     command_line = importlib.import_module(f"{package.__name__}.command_line")
     errors = MemoryError("no room"), ImportError("x.so: failed to map segment from shared object")
@@ -128,6 +129,17 @@ def test_a_limit_of_the_memory_is_named_where_it_may_be_the_cause(package, monke
         for error in errors:
             assert command_line.described(error) == f"{error}{hint}"
         assert command_line.described(ValueError("other")) == "other"
+    files = importlib.import_module(f"{package.__name__}.files")
+
+    def too_large(*of):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "posix_fallocate", too_large)
+    with pytest.raises(OSError, match="File too large") as refused:
+        files.Output(tmp_path / "w", size=1)
+    assert command_line.described(refused.value).endswith(": File too large; see `ulimit -f`")
+    too_many = OSError(errno.EMFILE, "Too many open files", "w")
+    assert command_line.described(too_many) == "w: Too many open files; see `ulimit -n`"
 
 
 def test_memory_that_is_exhausted_on_a_rank_is_no_rank_that_is_lost():
