@@ -216,6 +216,8 @@ def guarded(run: Callable[[], int | None], name: str) -> int:
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except Ended as ended:
+        if ended.number == getattr(signal, "SIGXCPU", None):
+            say(f"{name}: the time that `ulimit -t` allows is over")
         status = 128 + ended.number
     return status
 
@@ -287,7 +289,8 @@ def signals_handled(handler: Callable[[int, FrameType | None], None]) -> Iterato
 
     What is ignored stays ignored, as `nohup` has it.
     """
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    known = "SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU"
+    names = [name for name in known if hasattr(signal, name)]
     before = {name: signal.getsignal(getattr(signal, name)) for name in names}
     try:
         for name, earlier in before.items():

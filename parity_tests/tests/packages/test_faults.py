@@ -142,6 +142,14 @@ def test_a_limit_is_named_where_it_may_be_the_cause(package, monkeypatch, tmp_pa
     assert command_line.described(too_many) == "w: Too many open files; see `ulimit -n`"
 
 
+@pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="needs a system with limits")
+def test_the_end_of_the_time_that_is_allowed_is_said(package, capsys):
+    command_line = importlib.import_module(f"{package.__name__}.command_line")
+    status = command_line.guarded(lambda: signal.raise_signal(signal.SIGXCPU), "program")
+    assert status == 128 + signal.SIGXCPU
+    assert capsys.readouterr().err == "program: the time that `ulimit -t` allows is over\n"
+
+
 def test_memory_that_is_exhausted_on_a_rank_is_no_rank_that_is_lost():
     ranks, errors = tf_reference.ranks, tf_reference.framework.tf.errors
     with pytest.raises(errors.ResourceExhaustedError), ranks.failures_named():
