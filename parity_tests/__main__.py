@@ -2,6 +2,10 @@
 
 import sys
 
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # No file of the current folder, such as a random.py, stands for a module of Python.
+    sys.path.append(sys.path.pop(0))
+
 from torch_port import command_line
 
 PROGRAM = "naive-parity"

@@ -1,6 +1,7 @@
 """What a caller gives is what is asked for, or is refused by the name of the argument."""
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -21,19 +22,38 @@ def check_integer(name: str, value: Any, low: int, high: int | None = None) -> i
     return int(value)
 
 
+def check_number(name: str, value: Any, low: float, high: float | None = None) -> float:
+    """Return a finite number of a range as one of Python's, which every framework takes.
+
+    Raises:
+        ValueError: With the name, the value and the range.
+    """
+    number = _as_float(value)
+    if not (low <= number < math.inf and (high is None or number <= high)):
+        wanted = (
+            f"finite number, {low} or above" if high is None else f"number from {low} to {high}"
+        )
+        raise ValueError(f"{name} is {shown(repr(value))}: expected a {wanted}")
+    return number
+
+
 def check_positive(name: str, value: Any) -> float:
     """Return a finite number above 0 as one of Python's, which every framework takes.
 
     Raises:
         ValueError: With the name and the value.
     """
-    try:
-        number = math.nan if isinstance(value, str | bytes | bool) else float(value)
-    except (TypeError, ValueError, OverflowError):
-        number = math.nan
+    number = _as_float(value)
     if not 0 < number < math.inf:
         raise ValueError(f"{name} is {shown(repr(value))}: expected a finite number above 0")
     return number
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return math.nan if isinstance(value, str | bytes | bool) else float(value)
+    except (TypeError, ValueError, OverflowError):
+        return math.nan
 
 
 def check_choice(name: str, value: object, choices: tuple[str, ...] = DTYPES) -> None:
@@ -54,6 +74,17 @@ def check_kind(name: str, value: object, kind: Any, expected: str) -> None:
     """
     if not isinstance(value, kind):
         raise ValueError(f"{name} is {shown(repr(value))}: expected {expected}")
+
+
+def check_calls(**functions: Any) -> None:
+    """Refuse what cannot be called, by its name; None stands for no function.
+
+    Raises:
+        ValueError: With the name and the value.
+    """
+    for name, function in functions.items():
+        if function is not None:
+            check_kind(name, function, Callable, "a function")
 
 
 def seeded(name: str, seed: int | None) -> np.random.Generator:
@@ -90,6 +121,22 @@ def as_array(name: str, values: Any) -> np.ndarray:
     if array.dtype == "uint64" and array.max(initial=0) >= 2**63:
         raise ValueError(f"one of the {name} is {array.max()}: expected numbers below 2**63")
     return np.require(array, array.dtype.newbyteorder("="), ["C", "W"])
+
+
+def as_floats(**arrays: Any) -> list[np.ndarray]:
+    """Return arrays whose numbers are of one dtype, float32 or float64.
+
+    Raises:
+        ValueError: With the name of the first that is not.
+    """
+    found: list[np.ndarray] = []
+    dtypes: tuple[str, ...] = DTYPES
+    for name, values in arrays.items():
+        array = as_array(f"numbers of {name}", values)
+        check_choice(f"the dtype of {name}", array.dtype.name, dtypes)
+        dtypes = (array.dtype.name,)
+        found.append(array)
+    return found
 
 
 def shown(value: object, longest: int = 60) -> str:

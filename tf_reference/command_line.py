@@ -2,6 +2,7 @@
 
 import contextlib
 import ctypes
+import errno
 import functools
 import inspect
 import io
@@ -11,6 +12,7 @@ import re
 import shutil
 import signal
 import sys
+import time
 import typing
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -214,15 +216,36 @@ def guarded(run: Callable[[], int | None], name: str) -> int:
     except KeyboardInterrupt:
         status = 128 + signal.SIGINT
     except Ended as ended:
+        if ended.number == getattr(signal, "SIGXCPU", None):
+            say(f"{name}: the time that `ulimit -t` allows is over")
         status = 128 + ended.number
     return status
 
 
+LIMITS: dict[int | None, str] = {errno.EFBIG: "ulimit -f", errno.EMFILE: "ulimit -n"}
+"""By what the system answers, the limit of this process that may be the cause."""
+
+
 def described(error: BaseException) -> str:
     """Return what an error says; of one that the system raised, its file and its reason."""
+    said = " ".join(str(error).split()) or type(error).__name__
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{os.fsdecode(error.filename)}: {error.strerror}"
-    return " ".join(str(error).split()) or type(error).__name__
+        said = f"{os.fsdecode(error.filename)}: {error.strerror}"
+    if isinstance(error, MemoryError) or "failed to map segment" in said:  # of a library
+        return said + _memory_limit()
+    limit = LIMITS.get(getattr(error.__cause__ or error, "errno", None))
+    return f"{said}; see `{limit}`" if limit else said
+
+
+def _memory_limit() -> str:
+    """Return what is to be done where a limit leaves this process too little memory."""
+    with contextlib.suppress(ImportError):  # a system without limits
+        import resource
+
+        allowed, _ = resource.getrlimit(resource.RLIMIT_AS)
+        if allowed != resource.RLIM_INFINITY:
+            return f"; `ulimit -v` allows {allowed // 1024} kB: raise it"
+    return ""
 
 
 def say(sentence: str) -> None:
@@ -266,7 +289,8 @@ def signals_handled(handler: Callable[[int, FrameType | None], None]) -> Iterato
 
     What is ignored stays ignored, as `nohup` has it.
     """
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    known = "SIGINT", "SIGTERM", "SIGHUP", "SIGXCPU"
+    names = [name for name in known if hasattr(signal, name)]
     before = {name: signal.getsignal(getattr(signal, name)) for name in names}
     try:
         for name, earlier in before.items():
@@ -279,14 +303,18 @@ def signals_handled(handler: Callable[[int, FrameType | None], None]) -> Iterato
 
 
 @contextlib.contextmanager
-def signals_held_back(wanted: bool) -> Iterator[list[int]]:
-    """Meanwhile, keep a signal that asks for the end in a list; a second one ends at once."""
-    waiting: list[int] = []
+def signals_held_back(wanted: bool) -> Iterator[list[tuple[int, float]]]:
+    """Meanwhile, keep a signal that asks for the end in a list; a second one ends at once.
+
+    Yields:
+        The list, of the number of the signal and the time when it came, by `time.monotonic`.
+    """
+    waiting: list[tuple[int, float]] = []
 
     def keep(number: int, frame: FrameType | None) -> None:
         if waiting:
             end(number)
-        waiting.append(number)
+        waiting.append((number, time.monotonic()))
 
     with signals_handled(keep) if wanted else contextlib.nullcontext():
         yield waiting

@@ -12,9 +12,9 @@ from typing import Any, TypeAlias
 import h5py
 import numpy as np
 
-from .arguments import check_kind, check_positive, seeded, shown
-from .files import check_input, read_json, write_whole
-from .framework import Tensor, tf, use_dtype
+from .arguments import check_calls, check_integer, check_kind, check_positive, seeded, shown
+from .files import as_path, check_input, read_json, write_whole
+from .framework import Tensor, check_settings, tf, use_dtype
 from .optimizers import RMSprop
 from .ranks import average, average_gradients, failures_named, group, share
 from .training import BatchGenerator, Progress, as_tensors, check_data, check_finite, check_weights
@@ -33,10 +33,15 @@ def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray
 
     Args:
         rng: Draws it, in float64.
-        shape: (inputs, outputs).
+        shape: (inputs, outputs), each at least 1.
+
+    Raises:
+        ValueError: If a size is no whole number above 0.
 
     Source: keras/src/initializers/random_initializers.py.
     """
+    for size in shape:
+        check_integer("a size of shape", size, 1)
     limit = math.sqrt(6 / sum(shape))
     return rng.uniform(-limit, limit, shape)
 
@@ -106,13 +111,13 @@ def check_optimizer(model: Sequential, optimizer: RMSprop) -> None:
     """Refuse an optimizer that would leave the weights of a model as they are.
 
     Raises:
-        ValueError: If it is no optimizer, or of another model.
+        ValueError: If it is no optimizer, or not of this model.
     """
     check_kind("optimizer", optimizer, tf.keras.optimizers.Optimizer, "one as rmsprop makes it")
     # tf.keras finds this in the first step only.
     held = {id(w) for w in optimizer._trainable_variables}
     if held != {id(w) for w in model.trainable_variables}:
-        raise ValueError("the optimizer is of another model: make one of this by rmsprop(model)")
+        raise ValueError("the optimizer is not of this model: make one by rmsprop(model)")
 
 
 def fit(
@@ -157,13 +162,14 @@ def fit(
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
+    check_settings(gradients=True)
     check_kind("model", model, Sequential, "the first example's, as mnist_model makes it")
+    check_calls(on_step=on_step, on_epoch=on_epoch)
     images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
     optimizer = optimizer or rmsprop(model, learning_rate)
     check_optimizer(model, optimizer)
-    at = progress or Progress()
-    at.check(epochs, math.ceil(len(images) / batch_size))
+    at = Progress.begun(progress, epochs, math.ceil(len(images) / batch_size))
     rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
     accuracy = tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
     model.compile(
@@ -241,11 +247,13 @@ def save_model(model: Sequential, path: str | os.PathLike) -> None:
             .safetensors, which gets the state dict. An existing file is replaced.
 
     Raises:
-        ValueError: If the name ends otherwise.
+        ValueError: If the model is another one, or if the name ends otherwise.
         OSError: If the file cannot be written.
     """
+    check_kind("model", model, Sequential, "the first example's, as mnist_model makes it")
+    path = as_path(path)
     with tempfile.TemporaryDirectory() as folder:
-        temporary = Path(folder, Path(path).name)
+        temporary = Path(folder, path.name)
         if temporary.name.endswith(".keras"):
             model.save(temporary)
         else:

@@ -3,7 +3,8 @@
 import os
 import platform
 import sys
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Literal
 
 import numpy as np
@@ -90,6 +91,32 @@ def use_dtype(dtype: Literal["float32", "float64"]) -> None:
     check_choice("dtype", dtype)
     tf.keras.config.set_floatx(dtype)
     tf.keras.config.set_dtype_policy(dtype)  # of layers, which Keras settles with the first one
+
+
+def check_settings(gradients: bool = False) -> None:
+    """Refuse to compute where the framework was told to do so in another way.
+
+    Args:
+        gradients: Whether they are computed as well.
+
+    Raises:
+        ValueError: With what is in the way.
+    """
+    if not tf.executing_eagerly():
+        raise ValueError("tf builds a graph here: call this outside of tf.function")
+
+
+@contextmanager
+def shortage_named() -> Iterator[None]:
+    """Turn what the framework says of memory that it does not get into a sentence.
+
+    Raises:
+        MemoryError: In place of the framework's own error.
+    """
+    try:
+        yield
+    except tf.errors.ResourceExhaustedError as error:
+        raise MemoryError("the memory is exhausted: take a smaller batch size") from error
 
 
 def versions() -> dict[str, str]:

@@ -7,6 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 
+from .arguments import as_floats
 from .framework import Tensor, tf
 
 
@@ -40,8 +41,12 @@ def dense_gradients(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> list[Tensor]
         W: Kernel, shape (inputs, outputs), in the dtype of the inputs.
         b: Bias, shape (outputs,), in the dtype of the inputs.
 
+    Raises:
+        ValueError: If their numbers are not of one dtype, float32 or float64.
+
     Source: Deep Learning with Python, 2nd edition, section 2.4.4.
     """
+    x, W, b = as_floats(x=x, W=W, b=b)
     weights = [tf.Variable(W), tf.Variable(b)]
     with tf.GradientTape() as tape:
         y = tf.matmul(x, weights[0]) + weights[1]
@@ -67,7 +72,7 @@ def computation_graph(
     Source: Deep Learning with Python, 2nd edition, section 2.4.4.
     """
     inputs = {"x": x, "w": w, "b": b, "y_true": y_true}
-    nodes = {name: tf.Variable(value) for name, value in inputs.items()}
+    nodes = {name: tf.Variable(float(value)) for name, value in inputs.items()}
     with tf.GradientTape(persistent=True) as tape:
         nodes["x1"] = nodes["x"] * nodes["w"]
         nodes["x2"] = nodes["x1"] + nodes["b"]

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-from .arguments import check_positive
+from .arguments import check_positive, shown
 from .framework import Tensor, tf
+from .weights import describe
 
 UpdateRule = Callable[[Sequence, Sequence], None]
 """Given the gradients and the weights, changes the weights in place."""
@@ -22,13 +23,37 @@ def update_weights(
         learning_rate: Step size, above 0.
 
     Raises:
-        ValueError: If the learning rate is not a finite number above 0.
+        ValueError: If the learning rate is not a finite number above 0, or if `check_gradients`
+            refuses the gradients.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
     learning_rate = check_positive("learning_rate", learning_rate)
+    check_gradients(gradients, weights)
     for g, w in zip(gradients, weights, strict=True):
         w.assign_sub(g * learning_rate)
+
+
+def check_gradients(gradients: Sequence[Tensor], weights: Sequence[tf.Variable]) -> None:
+    """Refuse gradients that are not one for each weight, of its shape and dtype.
+
+    A number would be subtracted from a whole weight, by rules that differ in the frameworks.
+
+    Raises:
+        ValueError: With the position of the weight.
+    """
+    if len(gradients) != len(weights):
+        raise ValueError(
+            f"{len(gradients)} gradients but {len(weights)} weights: expected one for each weight"
+        )
+    for index, (g, w) in enumerate(zip(gradients, weights, strict=True)):
+        if (
+            not isinstance(g, Tensor)
+            or g.dtype != w.dtype
+            or not w.shape.is_compatible_with(g.shape)
+        ):
+            found = describe(g) if isinstance(g, Tensor) else shown(repr(g))
+            raise ValueError(f"gradient {index} is {found}: expected {describe(w)}")
 
 
 class SGD:
@@ -55,8 +80,10 @@ class SGD:
         """Update the weights in place.
 
         Raises:
-            ValueError: If these are not the weights of the first call.
+            ValueError: If these are not the weights of the first call, or if `check_gradients`
+                refuses the gradients.
         """
+        check_gradients(gradients, weights)
         self.weights = self.weights or list(weights)
         if [id(w) for w in weights] != [id(w) for w in self.weights]:
             raise ValueError("SGD was given other weights before: make one SGD for each model")

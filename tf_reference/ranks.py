@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 JOIN_TIMEOUT, TIMEOUT = 300, 30
 """Seconds to wait for the other ranks: at the start, and in a step."""
 
+LOST = (
+    tf.errors.AbortedError,
+    tf.errors.CancelledError,
+    tf.errors.DeadlineExceededError,
+    tf.errors.UnavailableError,
+)
+"""What tf raises where a rank is lost."""
+
 
 class RankError(OSError):
     """A rank has ended, hangs or cannot be reached."""
@@ -232,7 +240,7 @@ def failures_named() -> Iterator[None]:
     """
     try:
         yield
-    except tf.errors.OpError as error:
+    except LOST as error:
         # At its end the process would wait for what the lost rank was to send.
         atexit.register(os._exit, 2)
         raise RankError(

@@ -1,19 +1,28 @@
 """Training: the batches, one step, and the loop over epochs."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
 from . import optimizers
-from .arguments import as_array, check_integer, check_kind, seeded, shown
-from .framework import Tensor, tf
+from .arguments import (
+    as_array,
+    check_calls,
+    check_choice,
+    check_integer,
+    check_kind,
+    seeded,
+    shown,
+)
+from .framework import Tensor, check_settings, tf
 from .layers import NaiveSequential
 from .losses import sparse_categorical_crossentropy
 from .ranks import average, averaged, share
-from .weights import named_weights, weights_sha256
+from .weights import describe, dtype_name, named_weights, weights_sha256
 
 
 class DivergenceError(ArithmeticError):
@@ -40,14 +49,18 @@ class Progress:
     matches: int = 0
     initial_sha256: str = ""
 
-    def check(self, epochs: int, batches: int) -> None:
-        """Refuse a place that a training of so many epochs does not come to.
+    @classmethod
+    def begun(cls, progress: "Progress | None", epochs: int, batches: int) -> "Progress":
+        """Return where a training begins, its beginning by default.
 
         Raises:
-            ValueError: With the name of the number.
+            ValueError: If that is no place to which a training of so many epochs comes.
         """
-        check_integer("progress.epoch", self.epoch, 0, epochs)
-        check_integer("progress.batch", self.batch, 0, batches - 1)
+        at = cls() if progress is None else progress
+        check_kind("progress", at, cls, "a Progress")
+        check_integer("progress.epoch", at.epoch, 0, epochs)
+        check_integer("progress.batch", at.batch, 0, batches - 1)
+        return at
 
     def end_epoch(self) -> None:
         """Go on to the next epoch."""
@@ -78,6 +91,8 @@ class BatchGenerator:
         batch_size: int = 128,
         order: np.ndarray | None = None,
     ) -> None:
+        check_kind("images", images, Sized, "an array")
+        check_kind("labels", labels, Sized, "an array")
         if len(images) != len(labels):
             raise ValueError(
                 f"{len(images)} images but {len(labels)} labels: expected one label for each image"
@@ -89,10 +104,11 @@ class BatchGenerator:
                 f"order has {len(order)} positions for {len(images)} images: expected one for each"
             )
         if order is not None:
-            positions = np.asarray(order)
-            inside = (positions >= 0) & (positions < len(images))
-            if not (np.issubdtype(positions.dtype, np.integer) and inside.all()):
+            order = np.ascontiguousarray(order)
+            inside = (order >= 0) & (order < len(images))
+            if not (np.issubdtype(order.dtype, np.integer) and inside.all()):
                 raise ValueError(f"order is {shown(order)}: expected positions of images")
+            images, labels = as_tensors(images, labels)
         self.index = 0
         self.images = images
         self.labels = labels
@@ -184,12 +200,14 @@ def fit(
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.3.
     """
+    check_settings(gradients=True)
     check_kind("model", model, NaiveSequential, "a NaiveSequential, as mnist_model makes it")
+    check_kind("update_weights", update_weights, Callable, "a function of gradients and weights")
+    check_calls(on_step=on_step, on_epoch=on_epoch)
     images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
     guess = math.log(model.weights[-1].shape[0])
-    at = progress or Progress()
-    at.check(epochs, math.ceil(len(images) / batch_size))
+    at = Progress.begun(progress, epochs, math.ceil(len(images) / batch_size))
     rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
     update_weights = averaged(update_weights)
     for epoch_counter in range(epochs):
@@ -248,7 +266,7 @@ def check_data(model: Any, images: Any, labels: Any, epochs: int = 1, batch_size
     check_integer("epochs", epochs, 1)
     check_images(model, images)
     if labels.ndim != 1 or labels.dtype != np.dtype("int64"):
-        found = f"{labels.dtype} of shape {tuple(labels.shape)}"
+        found = describe(labels)
         raise ValueError(f"the labels are {found}: expected one integer for each image")
     classes = model.layers[-1].weights[-1].shape[0]
     for label in (int(labels.min()), int(labels.max())):
@@ -257,16 +275,24 @@ def check_data(model: Any, images: Any, labels: Any, epochs: int = 1, batch_size
 
 
 def check_images(model: Any, images: Any) -> None:
-    """Refuse images that are not as the first kernel asks for, or not finite.
+    """Refuse images that the model cannot take, or that are not finite.
 
     Raises:
         ValueError: With what was found, and what was expected.
     """
-    kernel = named_weights(model)["layers.0.W"].numpy()
-    wanted = f"{kernel.dtype} of shape ({len(images)}, {kernel.shape[0]})"
-    found = f"{images.dtype} of shape {tuple(images.shape)}"
-    if found != wanted:
+    kernels = [(name, w) for name, w in named_weights(model).items() if name.endswith("W")]
+    _, kernel = kernels[0]
+    dtype = getattr(model.layers[0], "compute_dtype", dtype_name(kernel))  # tf.keras has a policy
+    check_choice("the dtype in which the model computes", dtype)
+    wanted = f"{dtype} of shape ({len(images)}, {kernel.shape[0]})"
+    if (found := describe(images)) != wanted:
         raise ValueError(f"the images are {found}: expected {wanted}")
+    for (before, outputs), (name, inputs) in pairwise(kernels):
+        if (outputs.dtype, outputs.shape[1]) != (inputs.dtype, inputs.shape[0]):
+            raise ValueError(
+                f"{name} is {describe(inputs)}: expected one that takes the outputs of {before}, "
+                f"which is {describe(outputs)}"
+            )
     if len(images) and not all(math.isfinite(pixel) for pixel in (images.min(), images.max())):
         raise ValueError("a pixel of the images is not finite: expected numbers from 0 to 1")
 

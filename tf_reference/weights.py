@@ -131,8 +131,15 @@ def read_header(path: Path) -> dict[str, Any]:
             return read_json(file.read(length), f"the header of {path}")
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    except OSError as error:  # which does not say of what
+        raise OSError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """Return the name of the dtype of a tensor, the same in every framework."""
+    return tf.as_dtype(tensor.dtype).name
 
 
 def describe(tensor: Tensor) -> str:
     """Return the dtype and the shape of a tensor in words."""
-    return f"{tf.as_dtype(tensor.dtype).name} of shape {tuple(tensor.shape)}"
+    return f"{dtype_name(tensor)} of shape {tuple(tensor.shape)}"

@@ -1,9 +1,15 @@
 """The command line: its subcommands are the first functions here, their options the arguments."""
 
+import sys
+
+if __name__ == "__main__" and not sys.flags.safe_path:
+    # No file of the current folder, such as a random.py, stands for a module of Python.
+    sys.path.append(sys.path.pop(0))
+
 import gc
 import io
 import math
-import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager, redirect_stdout
 from functools import partial
@@ -128,7 +134,7 @@ def train(
     settled = {name: options[name] for name in SETTLED}
     ranks.check_same(settled | framework.versions(), train_images, train_labels)
 
-    with ExitStack() as stack:
+    with framework.shortage_named(), ExitStack() as stack:
         output = checkpoints = None
         if save_weights is not None:
             size = len(weights.serialized(weights.named_weights(model)))
@@ -166,7 +172,10 @@ def train(
                 checkpoints.save(tensors, progress, run_log.state())
             if waiting and ranks.group.rank == 0:  # which ends the others
                 command_line.say(f"{__package__}: interrupted: --resume {folder} goes on")
-                command_line.end(waiting[0])
+                command_line.end(waiting[0][0])
+            if waiting and time.monotonic() > waiting[0][1] + 5:  # rank 0 was not asked to end
+                command_line.say(f"{__package__}: rank {ranks.group.rank} was interrupted alone")
+                command_line.end(waiting[0][0])
 
         def on_step(epoch: int, batch: int, loss: float) -> None:
             run_log.record(epoch=epoch, batch=batch, loss=loss)

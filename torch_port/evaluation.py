@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .framework import check_settings
 from .layers import NaiveSequential
 from .training import as_tensors, check_data, check_images
 
@@ -19,15 +20,31 @@ def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
         Class indices, shape (samples,), NumPy int64.
 
     Raises:
-        ValueError: If `check_images` refuses the images.
+        ValueError: If `check_images` refuses the images, or if what the model returns is of another
+            shape, or not finite.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
+    check_settings()
     images, _ = as_tensors(images, [])
     check_images(model, images)
     with torch.no_grad():
-        predictions = model(images)
-    return np.argmax(predictions.cpu().numpy(), axis=1)
+        predictions = model(images).cpu().numpy()
+    check_predictions(predictions, len(images))
+    return np.argmax(predictions, axis=1)
+
+
+def check_predictions(predictions: np.ndarray, samples: int) -> None:
+    """Refuse what names no most probable class.
+
+    Raises:
+        ValueError: If the predictions are not of shape (samples, classes), or not finite.
+    """
+    if predictions.ndim != 2 or len(predictions) != samples:
+        found = tuple(predictions.shape)
+        raise ValueError(f"the predictions are of shape {found}: expected ({samples}, classes)")
+    if not np.isfinite(predictions).all():
+        raise ValueError("a prediction is not finite: expected a model whose weights are")
 
 
 def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:

@@ -10,9 +10,9 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from .arguments import check_kind, check_positive, seeded
-from .files import check_input, write_whole
-from .framework import use_dtype
+from .arguments import check_calls, check_integer, check_kind, check_positive, seeded
+from .files import as_path, check_input, write_whole
+from .framework import check_settings, use_dtype
 from .optimizers import RMSprop
 from .ranks import average, average_gradients, share
 from .training import BatchGenerator, Progress, as_tensors, check_data, check_finite, check_weights
@@ -47,10 +47,15 @@ def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray
 
     Args:
         rng: Draws it, in float64.
-        shape: (inputs, outputs).
+        shape: (inputs, outputs), each at least 1.
+
+    Raises:
+        ValueError: If a size is no whole number above 0.
 
     Source: keras/src/initializers/random_initializers.py.
     """
+    for size in shape:
+        check_integer("a size of shape", size, 1)
     limit = math.sqrt(6 / sum(shape))
     return rng.uniform(-limit, limit, shape)
 
@@ -121,13 +126,13 @@ def check_optimizer(model: Sequential, optimizer: RMSprop) -> None:
     """Refuse an optimizer that would leave the weights of a model as they are.
 
     Raises:
-        ValueError: If it is no optimizer, or of another model.
+        ValueError: If it is no optimizer, or not of this model.
     """
     check_kind("optimizer", optimizer, torch.optim.Optimizer, "one as rmsprop makes it")
     # torch.optim would step through the weights of that model, whose gradients are absent.
     held = {id(w) for group in optimizer.param_groups for w in group["params"]}
     if held != {id(w) for w in model.parameters()}:
-        raise ValueError("the optimizer is of another model: make one of this by rmsprop(model)")
+        raise ValueError("the optimizer is not of this model: make one by rmsprop(model)")
 
 
 def fit(
@@ -172,13 +177,14 @@ def fit(
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
+    check_settings(gradients=True)
     check_kind("model", model, Sequential, "the first example's, as mnist_model makes it")
+    check_calls(on_step=on_step, on_epoch=on_epoch)
     images, labels = as_tensors(images, labels)
     check_data(model, images, labels, epochs, batch_size)
     optimizer = optimizer or rmsprop(model, learning_rate)
     check_optimizer(model, optimizer)
-    at = progress or Progress()
-    at.check(epochs, math.ceil(len(images) / batch_size))
+    at = Progress.begun(progress, epochs, math.ceil(len(images) / batch_size))
     rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
     history: dict[str, list[float]] = {"loss": [], "accuracy": []}
     for epoch_counter in range(epochs):
@@ -226,10 +232,12 @@ def save_model(model: Sequential, path: str | os.PathLike) -> None:
             .safetensors, which gets the state dict. An existing file is replaced.
 
     Raises:
-        ValueError: If the name ends otherwise.
+        ValueError: If the model is another one, or if the name ends otherwise.
         OSError: If the file cannot be written.
     """
-    if not str(path).endswith(".safetensors"):
+    check_kind("model", model, Sequential, "the first example's, as mnist_model makes it")
+    path = as_path(path)
+    if not path.name.endswith(".safetensors"):
         raise ValueError(f"{path}: expected a name in .safetensors for a state dict of PyTorch")
     write_whole(path, safetensors.torch.save(model.state_dict()))
 

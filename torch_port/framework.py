@@ -2,6 +2,8 @@
 
 import ctypes
 import platform
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -56,6 +58,38 @@ def use_dtype(dtype: Literal["float32", "float64"]) -> None:
     """
     check_choice("dtype", dtype)
     torch.set_default_dtype(getattr(torch, dtype))
+
+
+def check_settings(gradients: bool = False) -> None:
+    """Refuse to compute where the framework was told to do so in another way.
+
+    Args:
+        gradients: Whether they are computed as well.
+
+    Raises:
+        ValueError: With what is in the way.
+    """
+    if gradients and (torch.is_inference_mode_enabled() or not torch.is_grad_enabled()):
+        raise ValueError("torch computes no gradients here: train outside of torch.no_grad")
+    device = torch.get_default_device().type
+    check_choice("the default device of torch", device, ("cpu", "cuda"))
+    if torch.is_autocast_enabled(device):
+        raise ValueError("torch rounds to another dtype here: compute outside of torch.autocast")
+
+
+@contextmanager
+def shortage_named() -> Iterator[None]:
+    """Turn what the framework says of memory that it does not get into a sentence.
+
+    Raises:
+        MemoryError: In place of the framework's own error.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if not (isinstance(error, torch.OutOfMemoryError) or "t allocate memory" in str(error)):
+            raise
+        raise MemoryError("the memory is exhausted: take a smaller batch size") from error
 
 
 def versions() -> dict[str, str]:

@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .arguments import as_floats
+
 
 def scalar_gradient() -> Tensor:
     """Return the derivative of y = 2 x + 3 at x = 0: a scalar, 2.
@@ -41,8 +43,12 @@ def dense_gradients(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> list[Tensor]
         W: Kernel, shape (inputs, outputs), in the dtype of the inputs.
         b: Bias, shape (outputs,), in the dtype of the inputs.
 
+    Raises:
+        ValueError: If their numbers are not of one dtype, float32 or float64.
+
     Source: Deep Learning with Python, 2nd edition, section 2.4.4.
     """
+    x, W, b = as_floats(x=x, W=W, b=b)
     weights = [torch.tensor(weight, requires_grad=True) for weight in (W, b)]
     y = torch.matmul(torch.as_tensor(x), weights[0]) + weights[1]
     return list(torch.autograd.grad(y.sum(), weights))
@@ -67,7 +73,7 @@ def computation_graph(
     Source: Deep Learning with Python, 2nd edition, section 2.4.4.
     """
     inputs = {"x": x, "w": w, "b": b, "y_true": y_true}
-    nodes = {name: torch.tensor(value, requires_grad=True) for name, value in inputs.items()}
+    nodes = {name: torch.tensor(float(value), requires_grad=True) for name, value in inputs.items()}
     nodes["x1"] = nodes["x"] * nodes["w"]
     nodes["x2"] = nodes["x1"] + nodes["b"]
     nodes["loss"] = torch.abs(nodes["y_true"] - nodes["x2"])

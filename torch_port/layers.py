@@ -1,6 +1,6 @@
 """The network: a dense layer, a sequence of layers, and the model that learns MNIST."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from typing import Literal
 
@@ -9,6 +9,9 @@ import torch
 from torch import Tensor
 
 from .arguments import check_choice, check_integer, check_kind, seeded
+
+LARGEST_SIZE = 2**31 - 1
+"""Values in one input or output: the routines that multiply matrices count in 32 bits."""
 
 
 class NaiveDense:
@@ -19,8 +22,8 @@ class NaiveDense:
     so that one seed gives the same weights in every framework.
 
     Args:
-        input_size: Number of values in one input, at least 1.
-        output_size: Number of values in one output, at least 1.
+        input_size: Number of values in one input, 1 to `LARGEST_SIZE`.
+        output_size: Number of values in one output, 1 to `LARGEST_SIZE`.
         activation: Maps pre-activations of shape (batch, output_size) to outputs of the
             same shape.
         rng: Draws the kernel. By default an unseeded generator.
@@ -41,8 +44,8 @@ class NaiveDense:
         rng: np.random.Generator | None = None,
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
-        check_integer("input_size", input_size, 1)
-        check_integer("output_size", output_size, 1)
+        check_integer("input_size", input_size, 1, LARGEST_SIZE)
+        check_integer("output_size", output_size, 1, LARGEST_SIZE)
         check_choice("dtype", dtype)
         check_kind("activation", activation, Callable, "a function of pre-activations")
         self.activation = activation
@@ -73,11 +76,17 @@ class NaiveSequential:
     Args:
         layers: In the order in which they are called.
 
+    Raises:
+        ValueError: If one of them is no layer.
+
     Source: Deep Learning with Python, 2nd edition, section 2.5.1.
     """
 
     def __init__(self, layers: list[NaiveDense]) -> None:
+        check_kind("layers", layers, Iterable, "a list of layers")
         self.layers = list(layers)  # which can be run through more than once
+        for layer in self.layers:
+            check_kind("a layer", getattr(layer, "weights", layer), list, "one that has weights")
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Map inputs of shape (batch, input_size) to the last layer's outputs."""

@@ -1,13 +1,13 @@
 """The update rules of the book: by hand, by the SGD optimizer, and RMSprop."""
 
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .arguments import check_positive
+from .arguments import check_number, check_positive, shown
+from .weights import describe
 
 UpdateRule = Callable[[Sequence, Sequence], None]
 """Given the gradients and the weights, changes the weights in place."""
@@ -26,14 +26,34 @@ def update_weights(
         learning_rate: Step size, above 0.
 
     Raises:
-        ValueError: If the learning rate is not a finite number above 0.
+        ValueError: If the learning rate is not a finite number above 0, or if `check_gradients`
+            refuses the gradients.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
     learning_rate = check_positive("learning_rate", learning_rate)
+    check_gradients(gradients, weights)
     with torch.no_grad():
         for g, w in zip(gradients, weights, strict=True):
             w -= g * learning_rate
+
+
+def check_gradients(gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
+    """Refuse gradients that are not one for each weight, of its shape and dtype.
+
+    A number would be subtracted from a whole weight, by rules that differ in the frameworks.
+
+    Raises:
+        ValueError: With the position of the weight.
+    """
+    if len(gradients) != len(weights):
+        raise ValueError(
+            f"{len(gradients)} gradients but {len(weights)} weights: expected one for each weight"
+        )
+    for index, (g, w) in enumerate(zip(gradients, weights, strict=True)):
+        if not isinstance(g, Tensor) or g.dtype != w.dtype or g.shape != w.shape:
+            found = describe(g) if isinstance(g, Tensor) else shown(repr(g))
+            raise ValueError(f"gradient {index} is {found}: expected {describe(w)}")
 
 
 class SGD:
@@ -61,8 +81,10 @@ class SGD:
         """Update the weights in place.
 
         Raises:
-            ValueError: If these are not the weights of the first call.
+            ValueError: If these are not the weights of the first call, or if `check_gradients`
+                refuses the gradients.
         """
+        check_gradients(gradients, weights)
         self.weights = self.weights or list(weights)
         if [id(w) for w in weights] != [id(w) for w in self.weights]:
             raise ValueError("SGD was given other weights before: make one SGD for each model")
@@ -101,13 +123,12 @@ class RMSprop(torch.optim.Optimizer):
         eps: float = 1e-7,
         foreach: bool | None = None,
     ) -> None:
-        if not 0 <= lr < math.inf:
-            raise ValueError(f"lr is {lr}: expected a finite number, 0 or above")
-        if not 0 <= rho <= 1:
-            raise ValueError(f"rho is {rho}: expected a number from 0 to 1")
-        if not 0 <= eps < math.inf:
-            raise ValueError(f"eps is {eps}: expected a finite number, 0 or above")
-        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps, "foreach": foreach})
+        options = {
+            "lr": check_number("lr", lr, 0),
+            "rho": check_number("rho", rho, 0, 1),
+            "eps": check_number("eps", eps, 0),
+        }
+        super().__init__(params, {**options, "foreach": foreach})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 JOIN_TIMEOUT, TIMEOUT = 300, 30
 """Seconds to wait for the other ranks: at the start, and in a step."""
 
+LOST = (RuntimeError,)
+"""What torch raises where a rank is lost."""
+
 
 class RankError(OSError):
     """A rank has ended, hangs or cannot be reached."""
@@ -223,7 +226,7 @@ def failures_named() -> Iterator[None]:
     """
     try:
         yield
-    except RuntimeError as error:
+    except LOST as error:
         # At its end the process would wait for what the lost rank was to send.
         atexit.register(os._exit, 2)
         raise RankError(

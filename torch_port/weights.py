@@ -36,7 +36,10 @@ def named_weights(model: Any) -> dict[str, Tensor]:
 
 def serialized(tensors: Mapping[str, Tensor], metadata: dict[str, str] | None = None) -> bytes:
     """Return the content of a safetensors file."""
-    whole = {name: tensor.detach().contiguous() for name, tensor in tensors.items()}
+    whole = {  # copies: safetensors.torch takes no tensor under two names
+        name: tensor.detach().clone(memory_format=torch.contiguous_format)
+        for name, tensor in tensors.items()
+    }
     return safetensors.torch.save(whole, metadata)
 
 
@@ -132,8 +135,15 @@ def read_header(path: Path) -> dict[str, Any]:
             return read_json(file.read(length), f"the header of {path}")
     except SafetensorError as error:
         raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
+    except OSError as error:  # which does not say of what
+        raise OSError(f"{path} cannot be read: {error.strerror or error}") from error
+
+
+def dtype_name(tensor: Tensor) -> str:
+    """Return the name of the dtype of a tensor, the same in every framework."""
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def describe(tensor: Tensor) -> str:
     """Return the dtype and the shape of a tensor in words."""
-    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+    return f"{dtype_name(tensor)} of shape {tuple(tensor.shape)}"

@@ -1,33 +1,23 @@
 """Every reader, given what Hypothesis makes of a right file: it reads it, or says what is wrong.
 
 `make search` tries twenty thousand of each in place of a few, and `make fuzz` searches for the
-branches of the readers.
+branches of the same readers.
 """
 
 import contextlib
 import copy
 import functools
-import importlib
-import io
 import json
-import os
-import sys
 import tempfile
-from pathlib import Path
-from unittest import mock
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-import tf_reference
-from parity_tests.ports import messages, recording, source
-from parity_tests.ports.messages import PortError, UnusablePort
-from parity_tests.tests.fuzz import harness, targets
+from parity_tests.tests.fuzz import harness, keras_content, targets
 
-PACKAGES = ["tf_reference", "torch_port"]
+pytestmark = pytest.mark.usefixtures("folder")
 
 JSON = st.recursive(
     st.none()
@@ -70,85 +60,14 @@ def restated(draw, document):
                     del item[key]
                 break
             item = item[key]
-    return document
+    return json.dumps(document).encode()
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="module")
 def folder():
     """A folder that is the current one meanwhile, and in which nothing may appear."""
     with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
-        yield Path(folder)
-
-
-def read(path, content, reader, refusals=(ValueError, OSError)):
-    """Let a reader read a file; what it refuses, it refuses in a sentence, and writes nothing."""
-    path = Path(path)
-    path.write_bytes(content)
-    try:
-        reader(path)
-    except refusals as error:
-        said = str(error)
-    else:
-        said = "read"
-    assert 0 < len(said) < 2000
-    assert os.listdir() == [path.name]
-    path.unlink()
-
-
-def small_model(name):
-    package = importlib.import_module(name)
-    rng = np.random.default_rng(0)
-    return package.NaiveSequential([package.NaiveDense(3, 2, lambda x: x, rng=rng)])
-
-
-WEIGHTS = save(
-    {"layers.0.W": np.ones((3, 2), "float32"), "layers.0.b": np.ones(2, "float32")},
-)
-
-
-@pytest.mark.parametrize("name", PACKAGES)
-@given(content=edited(WEIGHTS))
-def test_weights(name, content):
-    model = small_model(name)
-    load_weights = importlib.import_module(name).load_weights
-    read("w.safetensors", content, lambda path: load_weights(model, path))
-
-
-STATE = {
-    "format": 1,
-    "package": "torch_port",
-    "versions": {"python": "3"},
-    "options": {"epochs": 2, "seed": 0},
-    "progress": {
-        **{"epoch": 1, "batch": 2, "samples": 0, "matches": 0},
-        **{"total_loss": 1.5, "initial_sha256": "00"},
-    },
-    "log": {"bytes": 3, "sha256": "00"},
-    "sha256": "00",
-}
-CHECKPOINT = save({"layers.0.b": np.ones(2, "float32")}, {"checkpoint": json.dumps(STATE)})
-
-
-@pytest.mark.parametrize("name", PACKAGES)
-@given(
-    content=edited(CHECKPOINT)
-    | restated(STATE).map(
-        lambda state: save({"layers.0.b": np.ones(2, "float32")}, {"checkpoint": json.dumps(state)})
-    )
-)
-def test_checkpoints(name, content):
-    checkpoint = importlib.import_module(f"{name}.checkpoint")
-    tensors = importlib.import_module(f"{name}.weights").named_weights(small_model(name))
-    folder = mock.Mock(spec=["glob"])
-    checkpoints = object.__new__(checkpoint.Checkpoints)
-    checkpoints.folder, checkpoints.options = folder, STATE["options"]
-
-    def load(path):
-        folder.glob.return_value = [path]
-        with contextlib.redirect_stderr(io.StringIO()):
-            checkpoints.load({"layers.0.b": tensors["layers.0.b"]}, steps=3, other_framework=True)
-
-    read("0-0.safetensors", content, load)
+        yield
 
 
 @functools.cache
@@ -158,158 +77,108 @@ def fuzzed(name):
     return target, target.make()
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+def read(name, content):
+    """Have a reader read some bytes: what it refuses, it refuses in a sentence."""
+    harness.execute(*fuzzed(name), content)
+
+
+in_both_packages = pytest.mark.parametrize("package", targets.PACKAGES)
+
+
+@in_both_packages
+@given(content=edited(targets.WEIGHTS))
+def test_weights(package, content):
+    read(f"weights, {package}", content)
+
+
+@in_both_packages
+@given(content=edited(targets.CHECKPOINT) | restated(targets.STATE))
+def test_checkpoints(package, content):
+    read(f"checkpoints, {package}", content)
+
+
+@in_both_packages
 @given(held=edited(b'{"a": 1}\n'), length=st.integers(0, 20) | st.integers(0, 2**64 - 1))
-def test_run_logs(name, held, length):
-    content = length.to_bytes(8, "little") + held
-    harness.execute(*fuzzed(f"run logs, {name}"), content)
+def test_run_logs(package, held, length):
+    read(f"run logs, {package}", length.to_bytes(8, "little") + held)
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@in_both_packages
 @given(content=edited(b"\0" + targets.IMAGES) | edited(b"\1" + targets.LABELS))
-def test_idx_files(name, content):
-    harness.execute(*fuzzed(f"IDX files, {name}"), content)
-
-
-INDEX = {
-    **{"format": 3, "sha256": "00", "versions": {}, "dtype": "float32", "sizes": [784, 32, 10]},
-    **{"epochs": 0, "answers": {"predict 1": [""], "weights 2": ["layers.0.W"]}},
-}
+def test_idx_files(package, content):
+    read(f"IDX files, {package}", content)
 
 
 @given(
-    index=restated(INDEX).map(lambda index: json.dumps(index).encode())
-    | edited(json.dumps(INDEX).encode()),
-    answers=edited(save({"predict 1/": np.zeros(3, "int64")})),
-    right=st.booleans(),
+    index=restated(targets.INDEX) | edited(json.dumps(targets.INDEX).encode()),
+    answers=edited(targets.RECORDING.partition(b"\n")[2]),
 )
-def test_recordings(index, answers, right):
-    if right:
-        found = recording.hashlib.sha256(answers).hexdigest()
-        index = index.replace(b'"sha256": "00"', f'"sha256": "{found}"'.encode())
-    folder = Path("recording")
-    folder.mkdir()
-    for name, content in zip(recording.FILES, (answers, index), strict=True):
-        (folder / name).write_bytes(content)
-    with contextlib.suppress(ValueError, OSError):
-        recording.Recording(folder)
-    for name in recording.FILES:
-        (folder / name).unlink()
-    folder.rmdir()
-    assert os.listdir() == []
+def test_recordings(index, answers):
+    read("recordings", index + b"\n" + answers)
 
 
-CELLS = [
-    {"cell_type": "code", "source": ["%time\n", "x = 1\n"]},
-    {"cell_type": "markdown", "source": "text"},
-]
-NOTEBOOK = {"cells": CELLS, "nbformat": 4}
-
-
-@given(
-    content=edited(json.dumps(NOTEBOOK).encode())
-    | restated(NOTEBOOK).map(lambda notebook: json.dumps(notebook).encode())
-)
+@given(content=edited(targets.NOTEBOOK) | restated(json.loads(targets.NOTEBOOK)))
 def test_notebooks(content):
-    read("port.ipynb", content, source.parse, UnusablePort)
+    read("notebooks", content)
 
 
 @pytest.mark.filterwarnings("ignore::SyntaxWarning", "ignore::DeprecationWarning")
 @given(
     content=edited(b"# -*- coding: utf-8 -*-\ndef step(x):\n    return [(x + 1) * {2: '3'}[2]]\n")
+    | edited(targets.PYTHON)
     | st.sampled_from(
         [b"(" * 10**5, b"-" * 10**5 + b"1", b"x" + b"[0]" * 10**4, b"1" + b"+1" * 10**4]
     )
     | st.sampled_from([b"x = '''\\N{" + b"a" * 10**5, b"\xff\xfe" * 9, b"\x00", b"9" * 10**5])
 )
 def test_python_files(content):
-    read("port.py", content, source.parse, UnusablePort)
-
-
-MESSAGE = messages.encode({"method": "step"}, {"images": np.zeros((2, 3))})
+    read("Python files", content)
 
 
 @given(
-    content=edited(MESSAGE)
+    content=edited(targets.MESSAGE)
     | JSON.map(lambda call: save({}, {"call": json.dumps(call)}))
     | st.just(save({}, {"call": "[" * 10**5}))
 )
 def test_messages_of_a_port(content):
-    with contextlib.suppress(PortError):
-        call, _ = messages.decode(content)
-        assert isinstance(call, dict)
+    read("messages of a port", content)
 
 
 WORDS = ["train", "evaluate", "gradients", "--epochs", "--log", "--shuffle", "--no-shuffle", "-h"]
 WORDS += ["--initial-weights=x", "--dtype", "float32", "1", "-1", "nan", "", "--", "=", "--epochs="]
 
 
-@pytest.mark.parametrize("name", PACKAGES)
+@in_both_packages
 @settings(max_examples=50)
 @given(arguments=st.lists(st.sampled_from(WORDS) | st.text(max_size=9), max_size=6))
-def test_command_lines(name, arguments):
-    main = importlib.import_module(f"{name}.__main__")
-    command_line = importlib.import_module(f"{name}.command_line")
-    commands = {"train": main.train, "evaluate": main.evaluate, "gradients": main.gradients}
-    said = io.StringIO()
-    with (
-        mock.patch.object(sys, "argv", ["program", *arguments]),
-        contextlib.redirect_stderr(said),
-        contextlib.redirect_stdout(io.StringIO()),
-    ):
-        try:
-            command_line.parse(commands, "program")
-        except (ValueError, SystemExit) as error:  # of help
-            answer = str(error)
-        else:
-            answer = "read"
-    assert 0 < len(answer) < 2000
-    assert said.getvalue() == ""
-    assert os.listdir() == []
+def test_command_lines(package, arguments):
+    read(f"command lines, {package}", "\0".join(arguments).encode())
 
 
-@pytest.fixture(scope="module")
-def keras_files(tmp_path_factory):
-    """The content of a Keras model and of its weights, as right files."""
-    folder = tmp_path_factory.mktemp("keras")
-    model = tf_reference.first_example.mnist_model(seed=0)
-    contents = {}
-    for name in ("model.keras", "model.weights.h5"):
-        tf_reference.first_example.save_model(model, folder / name)
-        contents[name] = (folder / name).read_bytes()
-    return contents
-
-
-def edit_keras_file(content, edit):
-    """Return a file whose first and last bytes, which describe it, are edited."""
-    ends = content[:2000] + content[-2000:]
-    changed = edit(ends)
-    return changed[: len(changed) // 2] + content[2000:-2000] + changed[len(changed) // 2 :]
+KERAS = {".keras files": "model.keras", ".weights.h5 files": "model.weights.h5"}
+EDITS = st.lists(st.tuples(st.integers(0, 3999), st.integers(0, 255)), min_size=1, max_size=4)
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+@pytest.mark.parametrize("name", KERAS)
 @settings(max_examples=10)
-@given(edits=st.lists(st.tuples(st.integers(0, 3999), st.integers(0, 255)), min_size=1, max_size=4))
-def test_keras_files(keras_files, name, edits):
-    strange_keras_file(keras_files[name], name, edits)
+@given(edits=EDITS)
+def test_keras_files(name, edits):
+    read(name, with_bytes(keras_content.keras_file(KERAS[name]), edits))
 
 
 @pytest.mark.soak
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("name", ["model.keras", "model.weights.h5"])
+@pytest.mark.parametrize("name", KERAS)
 @settings(max_examples=2000)
-@given(edits=st.lists(st.tuples(st.integers(0, 3999), st.integers(0, 255)), min_size=1, max_size=4))
-def test_many_keras_files(keras_files, name, edits):
-    strange_keras_file(keras_files[name], name, edits)
+@given(edits=EDITS)
+def test_many_keras_files(name, edits):
+    read(name, with_bytes(keras_content.keras_file(KERAS[name]), edits))
 
 
-def strange_keras_file(content, name, edits):
-    def edit(ends):
-        changed = bytearray(ends)
-        for place, byte in edits:
-            changed[place] = byte
-        return bytes(changed)
-
-    content = edit_keras_file(content, edit)
-    read(name, content, tf_reference.first_example.load_model, ValueError)
+def with_bytes(content, edits):
+    """Return a file some of whose first and last 2,000 bytes, which describe it, are others."""
+    changed = bytearray(content)
+    for place, byte in edits:
+        changed[place if place < 2000 else place - 4000] = byte
+    return bytes(changed)

@@ -182,6 +182,10 @@ def test_a_truncated_an_altered_and_a_missing_file_of_mnist_are_named(command, d
         assert (status, out) == (2, "")
         assert f"{labels} is truncated or altered" in err
         assert "run `make data`" in err
+    os.truncate(labels, 10**11)  # of which nothing is on the disk
+    assert (
+        "(100000000000 bytes, SHA-256 not computed, expected" in command("train", data=tmp_path)[2]
+    )
     labels.unlink()
     status, out, err = command("train", data=tmp_path)
     assert (status, out) == (2, "")

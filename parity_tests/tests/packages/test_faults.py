@@ -1,11 +1,17 @@
 """What changes or is missing around a run: its files, its log, its folder, its terminal."""
 
+import errno
 import importlib
+import math
 import os
+import signal
+import subprocess
 import sys
+import types
 
 import pytest
 
+import tf_reference
 from parity_tests.__main__ import main as proof
 
 
@@ -70,3 +76,104 @@ def test_no_file_of_mnist_and_none_of_a_recording_is_written_over_by_a_check(
         err = capsys.readouterr().err
         assert f"{output} is named twice" in err or f"{output} lies in {tmp_path}" in err
     assert list((tmp_path / "recording").iterdir()) == []
+
+
+@pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs Linux")
+def test_a_file_that_cannot_be_read_as_one_is_named(command):
+    status, out, err = command("evaluate", "--weights", "/proc/self/mem")
+    assert (status, out) == (2, "")
+    assert "/proc/self/mem cannot be read: No such device" in err
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("torch_port", ["train", "--epochs", "nan"]),
+        ("tf_reference", ["train", "--epochs", "nan"]),
+        pytest.param("parity_tests", ["check", "--epochs", "nan"], marks=pytest.mark.soak),
+    ],
+)
+def test_a_file_of_the_current_folder_is_no_module_of_python(module, arguments, tmp_path):
+    for name in ("random", "numpy", "json", "typing"):
+        (tmp_path / f"{name}.py").touch()
+    command = [sys.executable, "-m", module, *arguments]
+    ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr.endswith(": --epochs is nan: expected a whole number\n")
+
+
+def test_memory_that_is_exhausted_is_one_sentence(command, package, monkeypatch, tmp_path):
+    framework = importlib.import_module(f"{package.__name__}.framework")
+    training = importlib.import_module(f"{package.__name__}.training")
+
+    def fit(*of, **options):
+        if package.__name__ == "torch_port":
+            framework.torch.empty(10**15)
+        raise framework.tf.errors.ResourceExhaustedError(None, None, "after 10 s")
+
+    monkeypatch.setattr(training, "fit", fit)
+    status, out, err = command("train", "--save-weights", tmp_path / "w.safetensors")
+    assert (status, out) == (2, "")
+    assert err.splitlines()[-1].endswith("the memory is exhausted: take a smaller batch size")
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(RuntimeError, match="mine"), framework.shortage_named():
+        raise RuntimeError("mine")
+
+
+def test_a_limit_is_named_where_it_may_be_the_cause(package, monkeypatch, tmp_path):
+    resource = pytest.importorskip("resource")
+    command_line = importlib.import_module(f"{package.__name__}.command_line")
+    errors = MemoryError("no room"), ImportError("x.so: failed to map segment from shared object")
+    for limit, hint in ((2**30, "; `ulimit -v` allows 1048576 kB: raise it"), (-1, "")):
+        monkeypatch.setattr(resource, "getrlimit", lambda which, limit=limit: (limit, limit))
+        for error in errors:
+            assert command_line.described(error) == f"{error}{hint}"
+        assert command_line.described(ValueError("other")) == "other"
+    files = importlib.import_module(f"{package.__name__}.files")
+
+    def too_large(*of):
+        raise OSError(errno.EFBIG, "File too large")
+
+    monkeypatch.setattr(os, "posix_fallocate", too_large)
+    with pytest.raises(OSError, match="File too large") as refused:
+        files.Output(tmp_path / "w", size=1)
+    assert command_line.described(refused.value).endswith(": File too large; see `ulimit -f`")
+    too_many = OSError(errno.EMFILE, "Too many open files", "w")
+    assert command_line.described(too_many) == "w: Too many open files; see `ulimit -n`"
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="needs a system with limits")
+def test_the_end_of_the_time_that_is_allowed_is_said(package, capsys):
+    command_line = importlib.import_module(f"{package.__name__}.command_line")
+    status = command_line.guarded(lambda: signal.raise_signal(signal.SIGXCPU), "program")
+    assert status == 128 + signal.SIGXCPU
+    assert capsys.readouterr().err == "program: the time that `ulimit -t` allows is over\n"
+
+
+def test_memory_that_is_exhausted_on_a_rank_is_no_rank_that_is_lost():
+    ranks, errors = tf_reference.ranks, tf_reference.framework.tf.errors
+    with pytest.raises(errors.ResourceExhaustedError), ranks.failures_named():
+        raise errors.ResourceExhaustedError(None, None, "mine")
+
+
+def test_a_rank_that_is_interrupted_alone_does_not_wait_for_rank_0(
+    package, command, monkeypatch, tmp_path
+):
+    """If rank 0 is asked to end as well, it saves first, and ends the others within a step."""
+    main, ranks, training = (
+        importlib.import_module(f"{package.__name__}.{name}")
+        for name in ("__main__", "ranks", "training")
+    )
+
+    def fit(*of, on_step, **options):
+        signal.raise_signal(signal.SIGTERM)
+        on_step(0, 0, 1.0)
+        monkeypatch.setattr(main, "time", types.SimpleNamespace(monotonic=lambda: math.inf))
+        on_step(0, 1, 1.0)
+        raise AssertionError("it went on")
+
+    monkeypatch.setattr(ranks.group, "rank", 1)
+    monkeypatch.setattr(training, "fit", fit)
+    status, out, err = command("train", "--checkpoint", tmp_path / "saved")
+    assert (status, out) == (128 + signal.SIGTERM, "")
+    assert err == f"{package.__name__}: rank 1 was interrupted alone\n"

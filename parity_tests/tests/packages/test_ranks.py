@@ -160,6 +160,19 @@ def test_a_rank_that_is_stopped_is_named_within_a_minute(package, data, tmp_path
     run.finish(2)
 
 
+@pytest.mark.parametrize("package", ["torch_port", "tf_reference"])
+def test_a_rank_that_is_interrupted_alone_ends_the_run_in_seconds(package, data, tmp_path):
+    """`torchrun` asks rank 0 to end as well, once rank 1 has."""
+    run = Run(tmp_path / "run", package, data, *FEW_STEPS, "--epochs", "50")
+    processes = run.go_on(2)
+    run.wait_for_steps(15, processes)
+    _, seconds = lose(run, processes, 1, signal.SIGTERM, 30)
+    launch.end(processes, 60)
+    print(f"{package}: rank 1 of 2 interrupted, {seconds:.2f} s")
+    assert f"{package}: rank 1 was interrupted alone" in run.said()
+    assert "rank 0 has lost rank 1" in run.said() or "interrupted: --resume saved" in run.said()
+
+
 @contextmanager
 def two_hosts():
     """Two network namespaces that a virtual cable connects; a function that pulls it out."""

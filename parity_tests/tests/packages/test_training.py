@@ -221,7 +221,7 @@ def test_a_model_or_an_optimizer_that_is_not_meant_is_named(package, tiny, tmp_p
         (lambda: package.save_weights(None, tmp_path / "w"), "the model is None: expected one"),
         (lambda: first.fit(model, images, labels), "expected the first example's"),
         (lambda: first.fit(theirs, *batch, optimizer="adam"), "optimizer is 'adam': expected one"),
-        (lambda: first.fit(theirs, *batch, optimizer=other), "the optimizer is of another model"),
+        (lambda: first.fit(theirs, *batch, optimizer=other), "the optimizer is not of this model"),
         (lambda: package.NaiveDense(1, 1, "relu"), "activation is 'relu': expected a function"),
         (lambda: package.NaiveDense(1, 1, abs, rng=5), "rng is 5: expected NumPy's generator"),
         (lambda: package.use_dtype("float16"), "dtype is float16: expected float32 or float64"),
@@ -257,8 +257,11 @@ def test_a_learning_rate_that_is_no_finite_number_above_0_is_refused(package, ra
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda p: p.NaiveDense(0, 3, abs), "input_size is 0: expected a whole number of at least"),
-        (lambda p: p.NaiveDense(3, 2.0, abs), "output_size is 2.0: expected a whole number of at"),
+        (
+            lambda p: p.NaiveDense(0, 3, abs),
+            "input_size is 0: expected a whole number from 1 to 21",
+        ),
+        (lambda p: p.NaiveDense(3, 2.0, abs), "output_size is 2.0: expected a whole number from"),
         (lambda p: p.NaiveDense(3, 2, abs, dtype="float16"), "dtype is float16: expected float32"),
         (lambda p: p.mnist_model(seed=-1), "seed is -1: expected a whole number of at least 0"),
         (lambda p: p.mnist_model(seed=1.5), "seed is 1.5: expected a whole number of at least 0"),
