@@ -73,6 +73,13 @@ def _target(rng: np.random.Generator, tensor: Any, loss: Any, floatx: str) -> np
     return rng.normal(size=shape).astype(floatx)
 
 
+def names(model: Any, inputs: Any) -> list[str]:
+    """Return the names of the inputs, in their order; none if the model does not say."""
+    if isinstance(inputs, dict):
+        return sorted(inputs)  # as Keras flattens them
+    return [tensor.name for tensor in getattr(model, "inputs", None) or ()]
+
+
 def listed(name: str, structure: Any) -> dict[str, np.ndarray]:
     """Return the arrays of a structure by name and number."""
     flat = [keras.ops.convert_to_numpy(item) for item in keras.tree.flatten(structure)]

@@ -22,8 +22,9 @@ from keras.src.backend.common import dtypes
 
 from parity_tests.models import units
 from parity_tests.models.edits import Edit, applicable, holding, remade
-from parity_tests.models.inputs import drawn, listed
+from parity_tests.models.inputs import drawn, listed, names
 from parity_tests.models.noise import Noise
+from parity_tests.models.saved import load
 from parity_tests.ports.answering import answer_calls
 from parity_tests.ports.messages import UnusablePort, numbered
 
@@ -61,7 +62,7 @@ class Original:
         self.noise = Noise()
         self.path, self.floatx = path, floatx
         self.names: dict[str, Any] = {}
-        self.model = self._load() if path.suffix == ".keras" else self._run()
+        self.model = load(path, floatx) if path.suffix == ".keras" else self._run()
         brought = self._brought_batch()
         self.brings_batch = brought is not None
         if brought is None:
@@ -112,14 +113,6 @@ class Original:
             "it has no Keras model: expected model = keras.Sequential(...), another instance of "
             "keras.Model, or a function build_model() that returns one"
         )
-
-    def _load(self) -> Any:
-        """Return a saved model, in the dtype of the check."""
-        saved = keras.models.load_model(self.path)
-        config = keras.saving.serialize_keras_object(saved)
-        model = keras.saving.deserialize_keras_object(_retyped(config, self.floatx))
-        model.set_weights(saved.get_weights())
-        return model
 
     def _loss(self) -> Any:
         loss = self.model.loss if self.model.compiled else None
@@ -208,19 +201,13 @@ class Original:
         said = {
             "units": [units.describe(unit) for unit in self.units],
             "trainable": [v.path for v in self.model.trainable_variables],
-            "inputs": self._input_names(),
+            "inputs": names(self.model, self.inputs),
             "averages": bool(self.optimizer.use_ema),
             "layout": self.names.get("layout"),
             "mapping": self.names.get("mapping"),
             "parameters": int(self.model.count_params()),
         }
         return said, self.first
-
-    def _input_names(self) -> list[str]:
-        """Return the names of the inputs; none if the model does not say."""
-        if isinstance(self.inputs, dict):
-            return sorted(self.inputs)  # as Keras flattens them
-        return [tensor.name for tensor in getattr(self.model, "inputs", None) or ()]
 
     def load_weights(self, arrays: dict) -> tuple[dict, dict]:
         """Replace the first weights."""
@@ -348,18 +335,6 @@ def _differ(arrays: list[np.ndarray], right: list[np.ndarray]) -> bool:
         if not float(np.abs(one - other).max(initial=0)) <= VISIBLE * size:
             return True
     return False
-
-
-def _retyped(config: Any, floatx: str) -> Any:
-    """Return a model's configuration with another dtype in place of each float one."""
-    if isinstance(config, dict):
-        return {
-            key: floatx if key == "dtype" and "int" not in str(value) else _retyped(value, floatx)
-            for key, value in config.items()
-        }
-    if isinstance(config, list | tuple):
-        return [_retyped(item, floatx) for item in config]
-    return config
 
 
 if __name__ == "__main__":
