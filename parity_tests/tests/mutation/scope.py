@@ -36,6 +36,8 @@ JUDGES: dict[str, list[str]] = {
         f"{PACKAGES}/test_training.py",
         *PORT,
     ],
+    "torch_port/weights.py": [f"{PACKAGES}/test_port_weights.py"],
+    "torch_port/gradients.py": [f"{PACKAGES}/test_gradient_examples.py", "-k", "torch_port"],
     "parity_tests/ladder/compare.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/tolerance.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/report.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
