@@ -38,6 +38,7 @@ JUDGES: dict[str, list[str]] = {
     ],
     "torch_port/weights.py": [f"{PACKAGES}/test_port_weights.py"],
     "torch_port/gradients.py": [f"{PACKAGES}/test_gradient_examples.py", "-k", "torch_port"],
+    "torch_port/first_example.py": [f"{PACKAGES}/test_port_first_example.py"],
     "parity_tests/ladder/compare.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/tolerance.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/report.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
