@@ -115,8 +115,8 @@ def walk_through() -> None:
 
     print("The gradients of a dense layer")
     rng = np.random.default_rng(0)
-    x, W = (rng.uniform(0, 1, (2, 2)).astype("float32") for _ in "xW")
-    grad_w, grad_b = dense_gradients(x, W, np.zeros(2, "float32"))
+    x, W = rng.uniform(0, 1, (2, 2, 2))
+    grad_w, grad_b = dense_gradients(x, W, np.zeros(2))
     print(f"  y = x W + b for x = {_text(x)}")
     print(f"  grad(y, W) = {_text(grad_w)}, in each row the sum of a column of x")
     print(f"  grad(y, b) = {_text(grad_b)}, the number of rows of x")

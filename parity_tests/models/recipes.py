@@ -206,7 +206,7 @@ def attention(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | N
     return Pairing(unit, module, tuple(ties), zeros)
 
 
-def _by_shape(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None:
+def _by_shape(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing:
     """Pair a layer with a module of the porter's own, where shapes and names leave one way."""
     ties: list[Tie] = []
     left = dict(module["weights"])
@@ -217,7 +217,7 @@ def _by_shape(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | N
                 ties.append(tie(role, name, move))
                 del left[name]
                 break
-    return None if left else Pairing(unit, module, tuple(ties))
+    return Pairing(unit, module, tuple(ties))
 
 
 def _move(shape: tuple[int, ...], other: tuple[int, ...]) -> Move | None:

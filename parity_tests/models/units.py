@@ -32,8 +32,7 @@ def of(model: Any, whole: tuple[type, ...] = WHOLE) -> list[Any]:
     found: dict[int, Any] = {}
 
     def visit(layer: Any) -> None:
-        inner = getattr(layer, "layers", None) or layer._layers
-        parts = [part for part in inner if isinstance(part, keras.Layer)]
+        parts = layer._layers  # Keras keeps here what is a layer of all that it holds
         if isinstance(layer, keras.layers.Normalization):
             return  # its weights are constants, which a port writes down in another way
         if isinstance(layer, whole) or (layer.weights and not any(p.weights for p in parts)):
@@ -42,9 +41,8 @@ def of(model: Any, whole: tuple[type, ...] = WHOLE) -> list[Any]:
             for part in parts:
                 visit(part)
 
-    for layer in getattr(model, "layers", None) or model._layers:
-        if isinstance(layer, keras.Layer):
-            visit(layer)
+    for layer in model._layers:
+        visit(layer)
     return [layer for layer in found.values() if any(is_float(w) for w in layer.weights)]
 
 

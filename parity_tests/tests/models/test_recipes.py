@@ -56,9 +56,10 @@ def test_a_dense_layer_is_a_linear_one_or_a_convolution_of_width_1():
         w, found = moved(DENSE, port)
         assert found["weight"].reshape(3, 2).tolist() == w["kernel"].T.tolist()
         assert found["bias"].tolist() == w["bias"].tolist()
-    (first, second) = pairing(DENSE, port).lines()
-    assert first == ("l/kernel", "m.weight", "(in, out) to (out, in, 1)")
-    assert second == ("l/bias", "m.bias", "as it is")
+        (first, second) = pairing(DENSE, port).lines()
+        said = "(in, out) to (out, in, 1)" if ones else "(in, out) to (out, in)"
+        assert first == ("l/kernel", "m.weight", said)
+        assert second == ("l/bias", "m.bias", "as it is")
 
 
 def test_a_bias_that_only_the_module_has_is_0_and_one_that_only_the_layer_has_is_missing():
@@ -123,6 +124,7 @@ def test_the_channels_of_a_convolution_come_first(kernel):
     w, found = moved(layer, port)
     for *at, i, o in np.ndindex(*kernel, 5, 6):
         assert found["weight"][(o, i, *at)] == w["kernel"][(*at, i, o)]
+    assert found["bias"].tolist() == w["bias"].tolist()
     said = ["(k, in, out) to (out, in, k)", "HWIO to OIHW", "DHWIO to OIDHW"][dims - 1]
     assert next(pairing(layer, port).lines())[2] == said
 
@@ -135,6 +137,7 @@ def test_the_channels_of_a_transposed_convolution_come_first(kernel):
     w, found = moved(layer, port)
     for *at, o, i in np.ndindex(*kernel, 6, 5):
         assert found["weight"][(i, o, *at)] == w["kernel"][(*at, o, i)]
+    assert found["bias"].tolist() == w["bias"].tolist()
     said = ["(k, out, in) to (in, out, k)", "HWOI to IOHW"][dims - 1]
     assert next(pairing(layer, port).lines())[2] == said
 
@@ -143,12 +146,16 @@ def test_the_channels_of_a_transposed_convolution_come_first(kernel):
 def test_each_channel_of_a_depthwise_convolution_is_a_group(kernel):
     dims = len(kernel)
     layer = unit(f"DepthwiseConv{dims}D", {"kernel": (*kernel, 3, 2), "bias": (6,)})
-    w, found = moved(layer, module(f"Conv{dims}d", {"weight": (6, 1, *kernel), "bias": (6,)}))
+    port = module(f"Conv{dims}d", {"weight": (6, 1, *kernel), "bias": (6,)})
+    w, found = moved(layer, port)
+    said = "(h, w, channels, multiplier) to (channels * multiplier, 1, h, w)"
+    assert next(pairing(layer, port).lines())[2] == said
     for *at, channel, multiple in np.ndindex(*kernel, 3, 2):
         assert (
             found["weight"][(2 * channel + multiple, 0, *at)]
             == w["kernel"][(*at, channel, multiple)]
         )
+    assert found["bias"].tolist() == w["bias"].tolist()
 
 
 @pytest.mark.parametrize("dims", [1, 2])

@@ -94,6 +94,8 @@ def test_another_kind_or_number_of_recurrent_layers_is_not_paired(change):
     layer, port = recurrent_of("LSTM", False, (12,))
     assert pairing(layer, port) is not None
     assert pairing(layer, port | change) is None
+    layer["weights"]["kernel"][1] = [2, 10]  # of which no four gates are made
+    assert pairing(layer, port) is None
     layer, port = recurrent_of("LSTM", True, (12,))
     assert pairing(layer | {"inner": "GRU"}, port) is None
     assert pairing(layer, port | {"class": "RNN"}) is None

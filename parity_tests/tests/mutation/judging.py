@@ -31,9 +31,12 @@ PLAIN = ["-o", "addopts=", "-p", "no:cacheprovider", "-p", "no:unraisableexcepti
 def get_ready(path: Path) -> None:
     """Import what the tests of a module need and the project does not own."""
     os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
-    if path.parts[0] == "torch_port" or path.stem == "diagnosis":
+    if path.parts[0] == "torch_port" or path.stem in ("diagnosis", "explain"):
         for module in ("safetensors.torch", "torch._dynamo", "torch.optim"):
             importlib.import_module(module)
+    if path.stem == "units":
+        os.environ["KERAS_BACKEND"] = "torch"
+        importlib.import_module("keras")
     gc.collect()
     gc.freeze()  # a collection in the child would copy all that was imported
 
@@ -50,6 +53,8 @@ class Planted(SourceFileLoader):
         self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the specification of the one module."""
+        if fullname == "tensorflow":  # Keras asks for it on any backend
+            raise ImportError("it cannot be forked, and no judge may need it")
         if fullname != self.name:
             return None
         return importlib.util.spec_from_file_location(fullname, self.path, loader=self)

@@ -36,13 +36,30 @@ JUDGES: dict[str, list[str]] = {
         f"{PACKAGES}/test_training.py",
         *PORT,
     ],
+    "torch_port/weights.py": [f"{PACKAGES}/test_port_weights.py"],
+    "torch_port/gradients.py": [f"{PACKAGES}/test_gradient_examples.py", "-k", "torch_port"],
+    "torch_port/first_example.py": [f"{PACKAGES}/test_port_first_example.py"],
     "parity_tests/ladder/compare.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/tolerance.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/report.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/models/compared.py": [f"{MODELS}/test_compared.py"],
+    "parity_tests/models/units.py": [f"{MODELS}/test_units.py"],
+    "parity_tests/models/moves.py": [
+        f"{MODELS}/test_recipes.py",
+        f"{MODELS}/test_recurrent_recipes.py",
+    ],
+    "parity_tests/models/recipes.py": [
+        f"{MODELS}/test_recipes.py",
+        f"{MODELS}/test_recurrent_recipes.py",
+    ],
+    "parity_tests/models/explain.py": [
+        f"{MODELS}/test_explain.py",
+        f"{MODELS}/test_explain_one.py",
+    ],
     "parity_tests/ports/matching.py": [f"{PORTS}/test_matching.py"],
     "parity_tests/models/mapping.py": [f"{MODELS}/test_mapping.py"],
     "parity_tests/ports/residual.py": [f"{PORTS}/test_residual.py"],
+    "parity_tests/ports/diagnosis.py": [f"{PORTS}/test_search.py"],
     "parity_tests/ports/verdicts.py": [f"{PORTS}/test_verdicts.py"],
 }
 """By path, the arguments of pytest."""

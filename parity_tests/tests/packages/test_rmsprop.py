@@ -64,7 +64,7 @@ def test_another_rho_and_epsilon_are_those_of_keras_too(judge, dtype):
 
 
 @pytest.mark.parametrize("options", [{}, {"alpha": 0.9, "eps": 1e-7}])
-def test_stock_rmsprop_is_another_rule_also_with_the_same_numbers(dtype, options):
+def test_stock_rmsprop_is_not_that_of_keras_also_with_the_same_numbers(dtype, options):
     with pytest.raises(Divergence, match="w at step 0"):
         compare(Judge(), steps_of(torch.optim.RMSprop, dtype, **options), by_keras(dtype))
 

@@ -93,7 +93,7 @@ def test_estimated_constants_are_tried_last_and_only_where_no_known_mistake_expl
     search = Measured({"D": left(0.0, "")})
     found = search.find("one update", (), [A])
     assert found.mistakes == (D,)
-    assert [names for _, names, _ in search.asked] == ["", "A", "D"]
+    assert [of[:2] for of in search.asked] == [("one update", names) for names in ("", "A", "D")]
     search = Measured({"A": left(0.0, ""), "D": left(0.0, "")})
     assert search.find("one update", (), [A]).mistakes == (A,)
     assert [names for _, names, _ in search.asked] == ["", "A"]
@@ -103,7 +103,8 @@ def test_two_mistakes_are_tried_together_until_two_explain():
     search = Measured({"A": left(0.5), "B": left(0.6), "C": left(0.7), "CA": left(1e-14, "")})
     found = search.find("gradients", (), [A, B, C])
     assert (found.mistakes, found.residual, found.next_best) == ((C, A), 1e-14, 0.5)
-    assert [names for _, names, _ in search.asked][4:] == ["AB", "BA", "AC", "CA"]
+    pairs = [("gradients", names) for names in ("AB", "BA", "AC", "CA")]
+    assert [of[:2] for of in search.asked][4:] == pairs
 
 
 def test_an_order_of_two_that_does_not_explain_is_no_next_best():
@@ -232,8 +233,8 @@ class FakePort:
 MNIST = {"training images": np.arange(200.0), "training labels": np.arange(200) + 1}
 
 
-def searched(ladder, **options):
-    return Search(FakePort, MNIST, "float64", {"loaded": 1}, (784, 10), ladder, **options)
+def searched(ladder, dtype="float64", **options):
+    return Search(FakePort, MNIST, dtype, {"loaded": 1}, (784, 10), ladder, **options)
 
 
 def test_a_measure_makes_the_mistakes_in_an_oracle_of_the_right_sizes_and_data():
@@ -244,17 +245,19 @@ def test_a_measure_makes_the_mistakes_in_an_oracle_of_the_right_sizes_and_data()
 
     def ask(judge, hypothesis, port, images, labels):
         seen.append((hypothesis, port.weights(), images, labels))
-        judge("gradients", "gradient", "W", port=np.array([1.0]), reference=np.array([1.0]))
+        assert (port.name, port.dtype, port.sizes) == ("port", "float32", (784, 10))
+        of_port = np.array([1.0], "float32")
+        judge("gradients", "gradient", "W", port=of_port, reference=np.array([1.0]))
 
-    search = searched(rung_of(ask), unseen=frozenset({"loss"}))
+    search = searched(rung_of(ask), "float32", unseen=frozenset({"loss"}))
     found = search.measure("gradients", (trap("wrong", oracle=Wrong),), whole=True)
     ((hypothesis, weights, images, labels),) = seen
-    assert (hypothesis.mistake, hypothesis.dtype, hypothesis.sizes) == (True, "float64", (784, 10))
+    assert (hypothesis.mistake, hypothesis.dtype, hypothesis.sizes) == (True, "float32", (784, 10))
     assert hypothesis.mnist == {"loaded": 1}
     assert weights == {"W": np.array([2.0])}
     assert images is MNIST["training images"]
     assert labels is MNIST["training labels"]
-    assert (found.dtype, found.whole, found.unseen) == ("float64", True, {"loss"})
+    assert (found.dtype, found.whole, found.unseen) == ("float32", True, {"loss"})
     assert (found.residual, found.place, found.raised) == (0.0, "", False)
     assert not search.measure("gradients", ()).whole
     assert list(search.answers) != []
