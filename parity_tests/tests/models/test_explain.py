@@ -73,11 +73,11 @@ def test_a_bias_that_the_port_lacks_is_missing_without_a_search():
         )
     ]
     edits = [edit(f"{name}: {what}") for name in "abc" for what in ("tanh", "no bias")]
-    search = search_of(lambda rung, names: [], *edits)
+    search = search_of(lambda rung, names: [] if names else [compared()], *edits)
     search.ladder.port = SimpleNamespace(mapping=SimpleNamespace(pairings=pairings))
     assert search.missing() == ["a: no bias"]
-    search.explain()
-    assert search.ladder.asked[1][:3] == ("layers", ["a: no bias"], [])
+    assert search.explain() == []
+    assert search.ladder.asked[-1][:3] == ("layers", ["a: no bias"], [])
 
 
 @pytest.fixture
@@ -124,15 +124,18 @@ def test_each_difference_is_explained_in_turn_and_what_was_found_stays_made(sear
     assert list(search.bounds) == ["layers", "loss", "gradients"]
 
 
-def test_the_bound_of_a_rung_is_the_largest_of_those_that_mean_something():
-    given = [compared(bound=b, own=o, difference=0) for b, o in ((1, 0), (3, 9e-4), (5, 1e-3))]
-    search = search_of(lambda rung, names: given, judged=("layers", "loss"))
+def test_the_bound_of_a_rung_that_fails_is_the_largest_of_those_that_mean_something():
+    given = [compared(bound=b, own=o, difference=4) for b, o in ((1, 0), (3, 9e-4), (5, 1e-3))]
+    search = search_of(
+        lambda rung, names: given if rung == "loss" else [], judged=("layers", "loss")
+    )
     search.ladder.port = SimpleNamespace(mapping=SimpleNamespace(pairings=[]))
-    assert search.explain() == []
-    assert search.bounds == {"layers": 3, "loss": 3}
-    search.ladder.answer = lambda rung, names: []
+    (found,) = search.explain()
+    assert (found.rung, found.mistakes, search.bounds) == ("loss", (), {"loss": 3})
+    del given[:2]
+    given[0] = compared(own=1e-3)
     search.explain()
-    assert search.bounds == {"layers": 0, "loss": 0}
+    assert search.bounds == {"loss": 0}
     assert {rung for rung, *_ in search.ladder.asked} == {"layers", "loss"}
 
 

@@ -104,8 +104,8 @@ def test_an_optimizer_of_another_model_or_of_a_part_of_this_one_is_refused():
     model, images, labels = tiny()
     some = torch_port.RMSprop(list(model.parameters())[:3])
     for optimizer, message in (
-        (first_example.rmsprop(tiny()[0]), "^the optimizer is of another model: make one of this"),
-        (some, "^the optimizer is of another model"),
+        (first_example.rmsprop(tiny()[0]), "^the optimizer is not of this model: make one"),
+        (some, "^the optimizer is not of this model"),
         ("adam", "^optimizer is 'adam': expected one as rmsprop makes it"),
     ):
         with pytest.raises(ValueError, match=message):
