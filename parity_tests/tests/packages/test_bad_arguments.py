@@ -90,7 +90,7 @@ def test_fit_names_what_it_cannot_call_or_begin_at(package, tiny, capsys, argume
         (lambda p: p.NaiveSequential(p.NaiveDense(1, 1, abs)), "layers is .*: expected a list of"),
         (lambda p: p.NaiveSequential(["a"]), "a layer is 'a': expected one that has weights"),
         (lambda p: p.NaiveSequential([p.NaiveDense]), "a layer is .*: expected one that has weigh"),
-        (lambda p: p.NaiveDense(10**30, 1, abs), "input_size is 10+.*: expected a whole number fr"),
+        (lambda p: p.NaiveDense(10**30, 1, abs), "input_size is 10+.* from 1 to 2147483647$"),
         (lambda p: p.BatchGenerator(iter([1]), [1]), "images is .*: expected an array"),
         (lambda p: p.BatchGenerator([1], None), "labels is None: expected an array"),
         (
@@ -111,7 +111,7 @@ def test_fit_names_what_it_cannot_call_or_begin_at(package, tiny, capsys, argume
         ),
         (
             lambda p: p.first_example.save_model(p.mnist_model(0), "m.keras"),
-            "expected the first ex",
+            "model is .*: expected the first ex",
         ),
         (
             lambda p: p.first_example.save_model(p.first_example.mnist_model(), None),

@@ -270,3 +270,8 @@ def test_files_that_are_no_model_are_refused(tmp_path):
     path.write_bytes(safetensors.torch.save({"0.bias": torch.zeros(2)}, {"by": "hand"}))
     with pytest.raises(ValueError, match=f"{of_model}{path} lacks 0.weight, 2.bias, 2.weight"):
         first_example.load_model(path)
+
+
+def test_a_kernel_may_have_one_input_and_one_output():
+    kernel = first_example.glorot_uniform(np.random.default_rng(0), (1, 1))
+    assert (kernel.shape, abs(kernel.item()) <= 3**0.5) == ((1, 1), True)

@@ -1,6 +1,7 @@
 """The weights of the port in files, without TensorFlow: what is written, read and refused."""
 
 import hashlib
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -109,6 +110,11 @@ def test_what_is_no_safetensors_file_or_names_a_tensor_twice_is_refused(path):
     path.unlink()
     with pytest.raises(FileNotFoundError, match="a safetensors file, as `train --save-weights`"):
         torch_port.load_weights(tiny()[0], path)
+
+
+def test_a_file_that_the_system_cannot_read_is_named_with_the_reason():
+    with pytest.raises(OSError, match=r"^/proc/self/mem cannot be read: No such device"):
+        weights.read_header(Path("/proc/self/mem"))  # whose first bytes are not mapped
 
 
 def test_a_model_without_layers_or_with_a_layer_of_three_weights_is_refused():
