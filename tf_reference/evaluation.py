@@ -18,8 +18,8 @@ def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
         Class indices, shape (samples,), NumPy int64.
 
     Raises:
-        ValueError: If `check_images` refuses the images, or if what the model returns is of another
-            shape, or not finite.
+        ValueError: If `check_images` refuses the images, or `check_predictions` what the model
+            returns.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
@@ -35,13 +35,11 @@ def check_predictions(predictions: np.ndarray, samples: int) -> None:
     """Refuse what names no most probable class.
 
     Raises:
-        ValueError: If the predictions are not of shape (samples, classes), or not finite.
+        ValueError: If the predictions are not of shape (samples, classes).
     """
     if predictions.ndim != 2 or len(predictions) != samples:
         found = tuple(predictions.shape)
         raise ValueError(f"the predictions are of shape {found}: expected ({samples}, classes)")
-    if not np.isfinite(predictions).all():
-        raise ValueError("a prediction is not finite: expected a model whose weights are")
 
 
 def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:

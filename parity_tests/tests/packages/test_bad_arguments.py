@@ -124,7 +124,7 @@ def test_an_argument_of_another_kind_is_named(package, call, message):
         call(package)
 
 
-def test_layers_that_do_not_fit_are_named_and_so_are_predictions_that_are_none(package, tiny):
+def test_layers_that_do_not_fit_are_named_and_so_are_predictions_of_another_shape(package, tiny):
     model, images, labels = tiny
     (layer,) = model.layers
     narrow, wide = package.NaiveDense(3, 2, layer.activation), package.NaiveDense(4, 2, lambda x: x)
@@ -137,9 +137,6 @@ def test_layers_that_do_not_fit_are_named_and_so_are_predictions_that_are_none(p
     flat = package.NaiveDense(6, 4, lambda x: x[:, 0])
     with pytest.raises(ValueError, match=r"predictions are of shape \(30,\): expected \(30, class"):
         package.predict(package.NaiveSequential([flat]), images)
-    huge = package.NaiveDense(6, 4, lambda x: x * NAN)
-    with pytest.raises(ValueError, match="a prediction is not finite: expected a model whose"):
-        package.predict(package.NaiveSequential([huge]), images)
     assert package.predict(package.NaiveSequential([layer, wide]), images).shape == (30,)
 
 
