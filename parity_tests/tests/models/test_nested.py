@@ -1,10 +1,10 @@
 """Models whose layers share names, and attention whose projections are modules of the porter's."""
 
-import keras
 import pytest
 
-from parity_tests.models import units
 from parity_tests.models.check import examine
+
+pytestmark = pytest.mark.soak
 
 NESTED = """
 import keras
@@ -83,41 +83,6 @@ SQUARE = "self.out = nn.Linear(width, width)"
 NO_BIAS = "first.key, second.key: no bias, since the port has no such weight"
 
 
-def test_layers_that_share_a_name_get_that_of_what_holds_them():
-    def block(name):
-        inputs = keras.Input((4,))
-        return keras.Model(inputs, keras.layers.Dense(4, name="same")(inputs), name=name)
-
-    inputs = keras.Input((4,))
-    x = keras.layers.Dense(4, name="same")(block("b")(block("a")(inputs)))
-    model = keras.Model(inputs, keras.layers.LSTM(2, name="lstm")(x[:, None]))
-    before = [weight.path for weight in model.weights]
-    assert len(set(before)) < len(before)
-    units.tell_apart(model)
-    paths = [weight.path for weight in model.weights]
-    held = [
-        f"{name}/{role}" for name in ("a.same", "b.same", "same") for role in ("kernel", "bias")
-    ]
-    assert sorted(paths) == sorted([*held, *(path for path in before if path.startswith("lstm"))])
-
-
-def test_layers_of_one_name_in_one_model_are_numbered():
-    class Net(keras.Model):
-        def __init__(self):
-            super().__init__()
-            self.one, self.two = (keras.layers.Dense(4, name="same") for _ in range(2))
-
-        def call(self, x):
-            return self.two(self.one(x))
-
-    model = Net()
-    model(keras.ops.ones((1, 4)))
-    units.tell_apart(model)
-    assert [layer.name for layer in model.layers] == ["same", "same_1"]
-    assert len({weight.path for weight in model.weights}) == 4
-
-
-@pytest.mark.soak
 @pytest.mark.parametrize(
     ("original", "port", "replace", "by", "finding"),
     [
