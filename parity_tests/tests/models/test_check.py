@@ -52,6 +52,7 @@ def test_a_right_port_passes_and_what_the_check_cannot_see_is_said(check, tmp_pa
     assert json.loads((tmp_path / "found.json").read_text())["verdict"] == "agrees"
 
 
+@pytest.mark.soak
 def test_a_wrong_port_fails_and_its_mistakes_are_named_alone_and_in_pairs(check):
     wrong = PORT.replace("4), torch.nn.Linear", "4), torch.nn.ReLU(), torch.nn.Linear")
     status, out, err = check(wrong.replace("MSELoss()", 'MSELoss(reduction="sum")'), ORIGINAL)
