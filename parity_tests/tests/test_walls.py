@@ -1,5 +1,6 @@
 """The walls: neither package needs the other's framework, and one process holds both."""
 
+import ast
 import re
 import subprocess
 import sys
@@ -69,6 +70,15 @@ def test_tensorflow_before_triton_is_what_the_import_order_must_avoid():
     pytest.importorskip("triton", reason="this build of torch has no Triton, and no conflict")
     result = run("import tensorflow\n" + USE.format(package="torch_port"))
     assert result.returncode < 0, "TensorFlow and Triton get along now: drop the workaround"
+
+
+def test_no_test_module_loads_tensorflow_by_itself_before_triton():
+    for path in sorted((ROOT / "parity_tests" / "tests").rglob("test_*.py")):
+        for node in ast.parse(path.read_text()).body:
+            loaded = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            loaded += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            tops = {name.split(".")[0] for name in loaded}
+            assert tops.isdisjoint({"keras", "tensorflow"}), f"{path}: take it from tf_reference"
 
 
 def test_another_keras_backend_is_refused_in_one_sentence(monkeypatch):
