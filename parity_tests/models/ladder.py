@@ -170,12 +170,11 @@ class ModelLadder:
                 assert natural is not None
                 assert truth is not None
                 own = inputs.get(place)
-                if own is not None and given is not None:
-                    given = folded_like(given, own)
-                if own is not None and given is not None and own.shape == given.shape:
-                    key = ("alone", place, hash(given.tobytes()))
+                fed = None if own is None or given is None else folded_like(given, own)
+                if own is not None and fed is not None and own.shape == fed.shape:
+                    key = ("alone", place, hash(fed.tobytes()))
                     if key not in self.port.kept:
-                        self.port.kept[key] = self.port.unit_output(pair, [given], training)
+                        self.port.kept[key] = self.port.unit_output(pair, [fed], training)
                     natural = self.port.kept[key]
                 if natural.shape == truth.shape:  # else it is judged with what comes after it
                     yield self._compare(

@@ -1,4 +1,4 @@
-"""Dropout of every kind: its rate, and how many numbers it draws, on both sides."""
+"""Dropout of every kind: its rate, how many numbers it draws, and its place, on both sides."""
 
 import pytest
 

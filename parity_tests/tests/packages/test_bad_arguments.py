@@ -5,8 +5,6 @@ import importlib
 import numpy as np
 import pytest
 
-NAN = float("nan")
-
 
 @pytest.fixture
 def library(package):
