@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from parity_tests.models.compared import Compared, folded_like
-from parity_tests.models.explain import ModelSearch, cannot_tell, grouped
+from parity_tests.models.explain import ModelSearch, cannot_tell, grouped, possible
 from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.reference import KerasProcess
 from parity_tests.models.settle import Settling, near
@@ -117,6 +117,7 @@ class _Examination:
             self.truth, process, self.dtype, self.described, self.weights, self.batch
         )
         self.port = settling.settle(said)
+        self.edits = possible(self.edits, self.port.mapping.pairings)
         self._say(name)
 
     def _say(self, name: str) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from parity_tests.models.compared import Compared, compare, folded_like, largest
 from parity_tests.models.moves import Arrays, Pairing
-from parity_tests.models.sides import STEPS, WHOLE, KerasSide, PortSide, arranged, arranged_back
+from parity_tests.models.sides import STEPS, WHOLE, KerasSide, PortSide
 from parity_tests.ports.messages import numbered
 
 
@@ -86,7 +86,7 @@ class ModelLadder:
                 source = self.truth.trace(training, self._inside(made, call["unit"]))[1]
                 output = source[f"call {index} {self._kind(pair, call['unit'])}"]
                 if count < len(outputs) and not call["masked"]:
-                    fits = arranged(pair.module, folded_like(output, outputs[count]))
+                    fits = self.port.arranged(pair.module, folded_like(output, outputs[count]))
                     if fits.shape == outputs[count].shape:
                         feed[f"feed {path} {count}"] = fits
             said, found = self.port.trace(training, feed)
@@ -137,7 +137,7 @@ class ModelLadder:
                 self.unseen.add(f"{call['unit']} alone, since {why}")
                 continue
             kind = self._kind(pair, call["unit"]) if name == "output" else name
-            port = arranged_back(pair.module, mine.pop(0))
+            port = self.port.arranged_back(pair.module, mine.pop(0))
             compared: list[np.ndarray | None] = [port]
             inside = tried if name != "output" else self._inside(tried, call["unit"])
             window = WHOLE if inside == made else self.window

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import Any
 
 import keras
+import numpy as np
 from keras import activations, ops
 
 from parity_tests.models import units
@@ -31,10 +32,16 @@ def of(model: Any) -> Iterator[Edit]:
 
 
 def normalization(layer: Any) -> Iterator[Edit]:
-    """Yield other epsilons."""
+    """Yield other epsilons, and weights that are missing or that only the port has."""
     for epsilon in EPSILONS:
         if epsilon != layer.epsilon:
             yield setting(layer, "layers", epsilon=epsilon)
+    for role, option in (("gamma", "scale"), ("beta", "center")):
+        if getattr(layer, role, None) is not None:
+            none = {role: None, option: False}
+            yield Edit(layer.name, f"no {role}", "layers", partial(holding, layer, **none))
+        elif layer.weights:
+            yield _gaining(layer, role, option, layer.weights[0].shape)
 
 
 def batch_normalization(layer: Any) -> Iterator[Edit]:
@@ -282,11 +289,37 @@ def upsampling(layer: Any) -> Iterator[Edit]:
 
 
 def biased(layer: Any) -> Iterator[Edit]:
-    """Yield a bias that is missing."""
+    """Yield a bias that is missing or that only the port has."""
+    of_dense = isinstance(layer, L.Dense | L.EinsumDense)
     if getattr(layer, "bias", None) is not None:
-        of_dense = isinstance(layer, keras.layers.Dense | keras.layers.EinsumDense)
         none = {"bias": None} if of_dense else {"use_bias": False}
         yield Edit(layer.name, "no bias", "layers", partial(holding, layer, **none))
+    elif not isinstance(layer, L.EinsumDense):
+        if isinstance(layer, L.DepthwiseConv2D):
+            size = layer.kernel.shape[-2] * layer.depth_multiplier
+        else:
+            size = layer.units if of_dense else layer.filters
+        yield _gaining(layer, "bias", "use_bias", (size,))
+
+
+def _gaining(layer: Any, role: str, option: str, shape: tuple[int, ...]) -> Edit:
+    """Return the edit that a layer has a weight which it is told to go without."""
+    plant = partial(_gained, layer, role, option, shape)
+    return Edit(layer.name, f"it has a {role}", "trajectory", plant)
+
+
+@contextmanager
+def _gained(layer: Any, role: str, option: str, shape: tuple[int, ...]) -> Iterator[None]:
+    start = np.full(shape, role == "gamma", layer.variable_dtype)
+    weight = keras.Variable(start, trainable=layer.trainable, name=role)
+    weight._path = f"{layer.path}/{role}"
+    with holding(layer._tracker, locked=False):
+        layer._track_variable(weight)
+    try:
+        with holding(layer, **{role: weight, option: True}):
+            yield
+    finally:
+        layer._untrack_variable(weight)
 
 
 def preprocessing(layer: Any) -> Iterator[Edit]:

@@ -115,13 +115,14 @@ class Pairing:
         unit: The layer, as `units.describe` describes it.
         module: The module, as the port's process describes it.
         ties: Of their weights.
-        zeros: Names in the module that hold zeros, since the layer has no such weight.
+        extra: Names of weights in the module that the layer has none for; a scale starts at 1,
+            a bias at 0.
     """
 
     unit: Mapping[str, Any]
     module: Mapping[str, Any]
     ties: tuple[Tie, ...]
-    zeros: tuple[str, ...] = ()
+    extra: tuple[str, ...] = ()
 
     @property
     def missing(self) -> list[str]:
@@ -143,9 +144,10 @@ class Pairing:
         for of in self.ties:
             moved = of.there(*(weights[self.path(role)] for role in of.roles))
             found |= {self.name(name): a for name, a in zip(of.names, moved, strict=True)}
-        for name in self.zeros:
+        for name in self.extra:
             shape = self.module["weights"][name][0]
-            found[self.name(name)] = np.zeros(shape, next(iter(weights.values())).dtype)
+            dtype = next(iter(weights.values())).dtype
+            found[self.name(name)] = np.full(shape, _start(name), dtype)
         return found
 
     def to_keras(self, arrays: Mapping[str, np.ndarray], gradient: bool = False) -> Arrays:
@@ -166,5 +168,9 @@ class Pairing:
             yield ", ".join(paths), ", ".join(names), of.said
         for role in self.missing:
             yield self.path(role), "-", "the port has none"
-        for name in self.zeros:
-            yield "-", self.name(name), "0, since the layer has none"
+        for name in self.extra:
+            yield "-", self.name(name), f"{_start(name)}, since the layer has none"
+
+
+def _start(name: str) -> int:
+    return 1 if name == "weight" else 0

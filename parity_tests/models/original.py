@@ -73,6 +73,7 @@ class Original:
         outputs = self.model(self._tensors(self.inputs), training=False)  # which builds it
         self.model.compute_loss(y=self._tensors(self.targets), y_pred=outputs)
         units.tell_apart(self.model)
+        units.split_separable(self.model)
         self._vary_constants()
         self.first = self._values()
         self.optimizer = self.model.optimizer
@@ -294,7 +295,8 @@ class Original:
             for _ in range(steps):
                 self.model.reset_metrics()
                 logs = self.model.train_step((inputs, targets))
-                moved = [array - self.first[path] for path, array in self._values().items()]
+                values = self._values()
+                moved = [values[path] - array for path, array in self.first.items()]
                 yield [np.array(float(logs["loss"])), *moved]
 
     def train(self, arrays: dict, steps: int, edits: list[str]) -> tuple[dict, dict]:

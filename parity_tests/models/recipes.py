@@ -36,7 +36,7 @@ def pairing(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | Non
 def _fits(pairing: Pairing) -> bool:
     """Return whether shapes agree, and no weight of the module is left over."""
     named = {name for of in pairing.ties for name in of.names}
-    if not pairing.ties or set(pairing.module["weights"]) != named | set(pairing.zeros):
+    if not pairing.ties or set(pairing.module["weights"]) != named | set(pairing.extra):
         return False
     paths = pairing.unit["weights"].values()
     empty = {path: np.zeros(shape, np.int8) for path, shape in paths}
@@ -59,7 +59,8 @@ def _plain(
         if role in roles and name in has
     )
     tied = {of.names[0] for of in ties}
-    return Pairing(unit, module, ties, tuple(n for n in has if n == "bias" and n not in tied))
+    extra = tuple(n for n in has if n in ("weight", "bias") and n not in tied)
+    return Pairing(unit, module, ties, extra)
 
 
 def _shape(unit: Mapping[str, Any], role: str) -> tuple[int, ...]:
@@ -202,8 +203,8 @@ def attention(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | N
             tie("output bias", "out_proj.bias", SAME),
         ]
     tied = {name for of in ties for name in of.names}
-    zeros = tuple(n for n in module["weights"] if n.endswith("bias") and n not in tied)
-    return Pairing(unit, module, tuple(ties), zeros)
+    extra = tuple(n for n in module["weights"] if n.endswith("bias") and n not in tied)
+    return Pairing(unit, module, tuple(ties), extra)
 
 
 def _by_shape(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing:

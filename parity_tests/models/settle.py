@@ -12,7 +12,7 @@ from parity_tests.models.ladder import ModelLadder
 from parity_tests.models.mapping import ModelMapping, by_hand, mappings
 from parity_tests.models.moves import Arrays
 from parity_tests.models.recipes import pairing
-from parity_tests.models.sides import OUTPUTS, Answers, KerasSide, PortSide
+from parity_tests.models.sides import AXES, OUTPUTS, Answers, KerasSide, PortSide, axes_of_class
 from parity_tests.ports.messages import PortError, UnusablePort, numbered
 from parity_tests.ports.user_port import Process
 
@@ -86,13 +86,37 @@ class Settling:
             batch = {**self.batch, **inputs}
             side = PortSide(self.process, ModelMapping((), ""), form, order, batch, self.weights)
             try:
-                calls = side.trace(False)[0]["calls"]
+                traced, arrays = side.trace(False)
             except PortError as error:
                 problems.append(error)
                 continue
-            ordered = _in_order(said["units"], [call["unit"] for call in calls])
+            of_port = [call["unit"] for call in traced["calls"]]
+            ordered = _in_order(said["units"], of_port)
             for mapping in [by_hand(units, ordered, given)] if given else mappings(units, ordered):
-                yield replace(side, mapping=mapping, kept=Answers())
+                known = replace(side, mapping=mapping, kept=Answers())
+                yield replace(known, axes=self._axes(known, of_port, arrays))
+
+    def _axes(self, side: PortSide, called: list[str], arrays: Arrays) -> dict[str, str]:
+        """Return where modules have their axes whose class does not say so.
+
+        The shape of what each is given says so; else, the numbers in it.
+        """
+        calls, of_model = self.truth.trace(False)
+        of_units = [call["unit"] for call in calls]
+        found: dict[str, str] = {}
+        for pair in side.mapping.pairings:
+            path, unit = pair.module["path"], pair.unit["path"]
+            if axes_of_class(pair.module) or path not in called or unit not in of_units:
+                continue
+            given = arrays.get(f"call {called.index(path)} input 0")
+            right = of_model[f"call {of_units.index(unit)} input 0"]
+            if given is None or right.ndim < (2 if pair.unit["class"] == "Embedding" else 3):
+                continue
+            moved = {axes: there(right) for axes, (there, _) in AXES.items()}
+            fits = {axes: np.vdot(given, a) for axes, a in moved.items() if a.shape == given.shape}
+            if fits:
+                found[path] = max(fits, key=lambda axes: fits[axes])
+        return found
 
     def _orders(self, takes: list[str]) -> list[tuple[int, ...]]:
         """Return the orders in which a port may take the inputs: by its names, else any."""

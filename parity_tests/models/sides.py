@@ -109,6 +109,7 @@ class PortSide:
         batch: Inputs and targets, by name.
         weights: The model's first weights, by path.
         outputs: What each output of its model is where Keras returns probabilities.
+        axes: By the path of a module, where it has its axes, of those whose class does not say so.
         kept: What it has answered so far.
         session: In which single units are asked.
     """
@@ -120,6 +121,7 @@ class PortSide:
     batch: Arrays
     weights: Arrays
     outputs: tuple[str, ...] = ("as it is",)
+    axes: Mapping[str, str] = field(default_factory=dict)
     kept: Answers = field(default_factory=Answers)
     session: int = 0
 
@@ -146,16 +148,15 @@ class PortSide:
         """Return what one unit makes of the inputs of its layer, arranged as the layer's."""
         if self.session != self.process.sessions:  # only the latest is kept
             self.session = self.begin()
-        given = [arranged(pair.module, array) for array in inputs]
+        given = [self.arranged(pair.module, array) for array in inputs]
         arrays = {f"input {i}": array for i, array in enumerate(given)}
         options = {
             "unit": pair.module["path"],
             "training": training,
             "session": self.session,
         }
-        return arranged_back(
-            pair.module, self.process.ask("unit_output", arrays, **options)[1]["output"]
-        )
+        output = self.process.ask("unit_output", arrays, **options)[1]["output"]
+        return self.arranged_back(pair.module, output)
 
     def train(self) -> Arrays:
         """Return losses, first gradients, weights and outputs, by the model's paths."""
@@ -172,6 +173,17 @@ class PortSide:
             kept |= {f"outputs {i}": self.returned(i, array) for i, array in outputs}
             self.kept["train"] = kept
         return self.kept["train"]
+
+    def arranged(self, module: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
+        """Return an array of a Keras layer with its axes where a module of the port has them."""
+        return np.ascontiguousarray(AXES[self._axes(module)][0](array))
+
+    def arranged_back(self, module: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
+        """Return an array of a module of the port with its axes where a Keras layer has them."""
+        return AXES[self._axes(module)][1](array)
+
+    def _axes(self, module: Mapping[str, Any]) -> str:
+        return self.axes.get(module["path"]) or axes_of_class(module) or "as it is"
 
     def returned(self, index: int, array: np.ndarray) -> np.ndarray:
         """Return one output as the Keras model returns it."""
@@ -194,19 +206,22 @@ OUTPUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 """What a port may return where Keras returns probabilities, in the order that is tried."""
 
 
-def arranged(module: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
-    """Return an array of a Keras layer with its axes where a module of PyTorch has them."""
-    if module["class"].startswith(CHANNELS_FIRST) and array.ndim > 2:
-        return np.ascontiguousarray(np.moveaxis(array, -1, 1))
-    if module["config"].get("batch_first") is False and array.ndim == 3:
-        return np.ascontiguousarray(np.swapaxes(array, 0, 1))
-    return array
+def axes_of_class(module: Mapping[str, Any]) -> str | None:
+    """Return where a module of PyTorch has its axes; None if its class does not say so."""
+    if module["own"]:
+        return None
+    if module["class"].startswith(CHANNELS_FIRST):
+        return "channels first"
+    batch_first = module["config"].get("batch_first")
+    return {True: "as it is", False: "time first", None: None}[batch_first]
 
 
-def arranged_back(module: Mapping[str, Any], array: np.ndarray) -> np.ndarray:
-    """Return an array of a module of PyTorch with its axes where a Keras layer has them."""
-    if module["class"].startswith(CHANNELS_FIRST) and array.ndim > 2:
-        return np.moveaxis(array, 1, -1)
-    if module["config"].get("batch_first") is False and array.ndim == 3:
-        return np.swapaxes(array, 0, 1)
-    return array
+AXES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+    "as it is": (lambda x: x, lambda x: x),
+    "channels first": (
+        lambda x: np.moveaxis(x, -1, 1) if x.ndim > 2 else x,
+        lambda x: np.moveaxis(x, 1, -1) if x.ndim > 2 else x,
+    ),
+    "time first": (lambda x: np.swapaxes(x, 0, 1), lambda x: np.swapaxes(x, 0, 1)),
+}
+"""Where a module may have its axes: from those of a Keras layer to its own, and back."""

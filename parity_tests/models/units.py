@@ -10,8 +10,13 @@ import keras
 import numpy as np
 
 RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
-WHOLE = (*RECURRENT, keras.layers.MultiHeadAttention, keras.layers.SeparableConv2D)
+WHOLE = (*RECURRENT, keras.layers.MultiHeadAttention)
 """Layers that hold others, and are one unit all the same."""
+SEPARABLE: dict[type, tuple[Any, Any]] = {
+    keras.layers.SeparableConv1D: (keras.layers.DepthwiseConv1D, keras.layers.Conv1D),
+    keras.layers.SeparableConv2D: (keras.layers.DepthwiseConv2D, keras.layers.Conv2D),
+}
+"""Layers that are two convolutions in PyTorch, and in Keras hold the weights of both."""
 
 
 def walk(layer: Any) -> Iterator[Any]:
@@ -76,6 +81,39 @@ def tell_apart(model: Any) -> None:
             holders.append((layer, renamed or moved))
 
 
+def split_separable(model: Any) -> None:
+    """Let each separable convolution call a depthwise and a pointwise one, with its own weights."""
+    for layer in {id(part): part for part in walk(model)}.values():
+        if type(layer) not in SEPARABLE:
+            continue
+        depthwise, pointwise = SEPARABLE[type(layer)]
+        options = {"data_format": layer.data_format, "dtype": layer.dtype_policy}
+        depthwise = depthwise(
+            layer.kernel_size,
+            layer.strides,
+            layer.padding,
+            layer.depth_multiplier,
+            dilation_rate=layer.dilation_rate,
+            use_bias=False,
+            name=f"{layer.name}.depthwise",
+            **options,
+        )
+        pointwise = pointwise(
+            layer.filters,
+            1,
+            activation=layer.activation,
+            use_bias=layer.use_bias,
+            name=f"{layer.name}.pointwise",
+            **options,
+        )
+        depthwise.kernel, pointwise._kernel = layer.depthwise_kernel, layer.pointwise_kernel
+        pointwise.bias = layer.bias
+        for part, kind in ((depthwise, "depthwise"), (pointwise, "pointwise")):
+            part.built, part._path = True, f"{layer.path}.{kind}"
+            layer._layers.append(part)
+        layer.call = lambda inputs, _first=depthwise, _then=pointwise: _then(_first(inputs))
+
+
 def is_float(variable: Any) -> bool:
     """Return whether a variable is a weight, and no counter or seed."""
     return "float" in str(variable.dtype)
@@ -95,7 +133,7 @@ def describe(layer: Any) -> dict[str, Any]:
 
 def _role(layer: Any, variable: Any) -> str:
     """Return what a weight is for, such as "kernel", or "query kernel" in a part of a layer."""
-    name = str(variable.name)
+    name = str(variable.name).removeprefix("depthwise_").removeprefix("pointwise_")
     if isinstance(layer, keras.layers.Bidirectional):
         own = {id(w) for w in layer.forward_layer.weights}
         return ("forward " if id(variable) in own else "backward ") + name

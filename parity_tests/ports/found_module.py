@@ -279,13 +279,20 @@ def _described(path: str, module: nn.Module) -> dict[str, Any]:
         for name, b in module.named_buffers("", recurse)
         if b.is_floating_point() and name in kept
     }
-    kinds = [k.__name__ for k in type(module).__mro__ if k.__module__.startswith("torch.nn")]
+    kinds: list[Any] = [k for k in type(module).__mro__ if k.__module__.startswith("torch.nn")]
     config = {}
     for name in CONFIG.split():
         value = getattr(module, name, None)
         if isinstance(value, int | float | str | tuple | bool):
             config[name] = list(value) if isinstance(value, tuple) else value
-    return {"path": path, "class": kinds[0], "weights": held, "config": config}
+    own = type(module).forward is not kinds[0].forward
+    return {
+        "path": path,
+        "class": kinds[0].__name__,
+        "own": own,
+        "weights": held,
+        "config": config,
+    }
 
 
 def _several(item: Any) -> list[Any]:
