@@ -1,9 +1,10 @@
 """Checking the port of any Keras model: layer by layer, step by step, and why it differs."""
 
 import io
+import math
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from parity_tests.models.settle import Settling, near
 from parity_tests.models.sides import KerasSide
 from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort, numbered
 from parity_tests.ports.user_port import Process
-from parity_tests.ports.verdicts import Verdicts, print_wrapped
+from parity_tests.ports.verdicts import Finding, Verdicts, print_wrapped
 from torch_port.files import check_input
 
 
@@ -81,6 +82,10 @@ def examine(
 
 VAGUE = 0.1
 """Bound from which on agreement proves nothing."""
+FAR = 1000
+"""How much more a difference within is than a bound that cannot hide what it leads to."""
+WITHIN = ("layers", "between")
+OF_WHOLE = ("outputs", "loss", "gradients", "update", "trajectory")
 
 
 class _Examination:
@@ -122,10 +127,13 @@ class _Examination:
 
     def _say(self, name: str) -> None:
         parameters, how = self.described["parameters"], self.port.mapping.how
+        inputs, outputs = self.port.form
         self.verdicts.say(
             f"judged: {name}, trained by {self.process.held['step']}, in {self.dtype}, with inputs "
-            f"{self.port.form}, beside a Keras model of {parameters:,} parameters"
+            f"{inputs}, beside a Keras model of {parameters:,} parameters"
         )
+        if outputs != inputs:
+            self.verdicts.say(f"the port returns its outputs {outputs}")
         if (names := self.described["inputs"]) and self.port.order != tuple(range(len(names))):
             given = ", ".join(names[place] for place in self.port.order)
             self.verdicts.say(f"the port takes the inputs in the order {given}")
@@ -179,8 +187,14 @@ class _Examination:
             made += self._judge(rung, made)
         self.search.judged = [rung for rung in self.verdicts.judged if rung in RUNGS]
         if any(rung in RUNGS for rung in self.verdicts.failed):
-            self.verdicts.findings += self._explained()
+            found = self.search.explain()
             self.verdicts.shown["hypotheses"] = self.search.tried
+            if place := self._otherwise(found):
+                for rung in self.verdicts.failed:
+                    said = f"{place} is another, and all that follows agrees"
+                    self.verdicts.add(rung, f"not judged: {said}")
+            else:
+                self.verdicts.findings += self._explained(found)
         for finding in self.verdicts.findings:
             print_wrapped(f"-> {finding}", indent=3)
         if self.described["averages"]:
@@ -193,11 +207,29 @@ class _Examination:
         for name in self.verdicts.cannot_tell:
             print_wrapped(f"with this batch the check cannot tell: {name}")
 
-    def _explained(self) -> Iterator[str]:
+    def _otherwise(self, found: Sequence[Finding]) -> str:
+        """Return what a port computes in another way, as a last layer before pooling; "" of none.
+
+        It differs within, by far more than the rungs of the whole leave room for, no mistake makes
+        the model do so, and all of those rungs agree.
+        """
+        compared, rungs = self.verdicts.shown["compared"], self.verdicts.by_rung
+        within = [c for c in compared if c["rung"] in WITHIN and not c["difference"] <= c["bound"]]
+        room = max((c["bound"] for c in compared if c["rung"] not in WITHIN), default=math.inf)
+        if (
+            set(self.verdicts.failed) <= set(WITHIN)
+            and all(rungs.get(rung, "").startswith("pass") for rung in OF_WHOLE)
+            and not any(finding.mistakes for finding in found)
+            and min(c["difference"] for c in within) > FAR * room
+        ):
+            return str(within[0]["label"])
+        return ""
+
+    def _explained(self, found: Sequence[Finding]) -> Iterator[str]:
         if missing := self.search.missing():
             said = " and ".join(grouped(missing))
             yield f"mapping: {said}, since the port has no such weight"
-        for finding in self.search.explain():
+        for finding in found:
             mistakes, others = grouped(finding.mistakes), grouped(finding.alternatives)
             yield str(replace(finding, mistakes=mistakes, alternatives=others))
 

@@ -7,12 +7,12 @@ from itertools import pairwise
 from typing import Any
 
 import keras
-import numpy as np
 from keras import activations, ops
 
 from parity_tests.models import units
 from parity_tests.models.edits import Edit, calling, holding, setting
 from parity_tests.models.sequence_edits import attention, bidirectional, embedding, recurrent
+from parity_tests.models.weight_edits import biased, scaled
 
 EPSILONS = (1e-3, 1e-5, 1.001e-5, 1e-6, 1e-8, 1e-12)
 """Defaults of Keras, of PyTorch, and of published models."""
@@ -32,16 +32,10 @@ def of(model: Any) -> Iterator[Edit]:
 
 
 def normalization(layer: Any) -> Iterator[Edit]:
-    """Yield other epsilons, and weights that are missing or that only the port has."""
+    """Yield other epsilons."""
     for epsilon in EPSILONS:
         if epsilon != layer.epsilon:
             yield setting(layer, "layers", epsilon=epsilon)
-    for role, option in (("gamma", "scale"), ("beta", "center")):
-        if getattr(layer, role, None) is not None:
-            none = {role: None, option: False}
-            yield Edit(layer.name, f"no {role}", "layers", partial(holding, layer, **none))
-        elif layer.weights:
-            yield _gaining(layer, role, option, layer.weights[0].shape)
 
 
 def batch_normalization(layer: Any) -> Iterator[Edit]:
@@ -288,40 +282,6 @@ def upsampling(layer: Any) -> Iterator[Edit]:
         yield setting(layer, "between", interpolation=other)
 
 
-def biased(layer: Any) -> Iterator[Edit]:
-    """Yield a bias that is missing or that only the port has."""
-    of_dense = isinstance(layer, L.Dense | L.EinsumDense)
-    if getattr(layer, "bias", None) is not None:
-        none = {"bias": None} if of_dense else {"use_bias": False}
-        yield Edit(layer.name, "no bias", "layers", partial(holding, layer, **none))
-    elif not isinstance(layer, L.EinsumDense):
-        if isinstance(layer, L.DepthwiseConv2D):
-            size = layer.kernel.shape[-2] * layer.depth_multiplier
-        else:
-            size = layer.units if of_dense else layer.filters
-        yield _gaining(layer, "bias", "use_bias", (size,))
-
-
-def _gaining(layer: Any, role: str, option: str, shape: tuple[int, ...]) -> Edit:
-    """Return the edit that a layer has a weight which it is told to go without."""
-    plant = partial(_gained, layer, role, option, shape)
-    return Edit(layer.name, f"it has a {role}", "trajectory", plant)
-
-
-@contextmanager
-def _gained(layer: Any, role: str, option: str, shape: tuple[int, ...]) -> Iterator[None]:
-    start = np.full(shape, role == "gamma", layer.variable_dtype)
-    weight = keras.Variable(start, trainable=layer.trainable, name=role)
-    weight._path = f"{layer.path}/{role}"
-    with holding(layer._tracker, locked=False):
-        layer._track_variable(weight)
-    try:
-        with holding(layer, **{role: weight, option: True}):
-            yield
-    finally:
-        layer._untrack_variable(weight)
-
-
 def preprocessing(layer: Any) -> Iterator[Edit]:
     """Yield a layer that is missing."""
     yield calling(layer, "between", "it is missing", lambda x, **_: x)
@@ -342,6 +302,7 @@ def reshape(layer: Any) -> Iterator[Edit]:
 L = keras.layers
 OF_KIND: tuple[tuple[Any, Callable[[Any], Iterator[Edit]]], ...] = (
     ((L.BatchNormalization, L.LayerNormalization, L.GroupNormalization), normalization),
+    ((L.BatchNormalization, L.LayerNormalization, L.GroupNormalization), scaled),
     (L.BatchNormalization, batch_normalization),
     (L.Conv1D | L.Conv2D | L.Conv3D, convolution),
     (L.DepthwiseConv2D, depthwise),

@@ -1,6 +1,6 @@
 """Finding the batch, the form of the inputs and the mapping that give the model's numbers."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations, permutations, product
 from typing import Any
@@ -13,7 +13,7 @@ from parity_tests.models.mapping import ModelMapping, by_hand, mappings
 from parity_tests.models.moves import Arrays
 from parity_tests.models.recipes import pairing
 from parity_tests.models.sides import AXES, OUTPUTS, Answers, KerasSide, PortSide, axes_of_class
-from parity_tests.ports.messages import PortError, UnusablePort, numbered
+from parity_tests.ports.messages import CHANNELS_FIRST_FROM, PortError, UnusablePort, numbered
 from parity_tests.ports.user_port import Process
 
 NEAR = 1e-3
@@ -22,6 +22,13 @@ MOST_ORDERS = 24
 """Orders of several inputs that are tried, those of the model first."""
 SWAPS = 40
 """Exchanges of alike modules that are tried."""
+LAYOUTS = {
+    "NCHW": "channels first",
+    "NHWC": "as it is",
+    "NCL": "channels first in sequences",
+    "NLC": "as it is",
+}
+"""What a file may say of the form of its inputs."""
 BY_INPUTS = ", alike layers by their inputs"
 
 Described = Mapping[str, Any]
@@ -54,21 +61,24 @@ class Settling:
             said: By the port, of itself.
         """
         layout = said["layout"] or self.described["layout"]
-        picture = any(a.ndim > 3 for k, a in self.batch.items() if k.startswith("inputs"))
-        forms = ["channels first", "as it is"] if picture else ["as it is"]
-        forms = {"NCHW": ["channels first"], "NHWC": ["as it is"]}.get(layout, forms)
+        ranks = {array.ndim for array in numbered(self.batch, "inputs")}
+        forms = ["channels first"] if max(ranks) > 3 else []
+        forms += ["as it is", *(["channels first in sequences"] if 3 in ranks else [])]
+        forms = [LAYOUTS[layout]] if layout in LAYOUTS else forms
         given = said["mapping"] or self.described["mapping"]
         right = numbered(self.truth.trace(False)[1], "outputs")
         ways: list[PortSide] = []
         problems: list[PortError] = []
         for side in self._mapped(said, forms, given, problems):
             found = numbered(side.trace(False)[1], "outputs")
-            known = [_output(side, *pair) for pair in zip(found, right, strict=False)]
-            for output in OUTPUTS if found else ():
-                outputs = tuple(of or output for of in known)
-                ways.append(replace(side, outputs=outputs))  # which keeps the same answers
-                if None not in known and len(found) == len(right):
-                    return replace(ways[-1], kept=Answers())
+            for form in _forms_of_outputs(side.form[0], found, right):
+                formed = replace(side, form=(side.form[0], form))
+                known = [_output(formed, *pair) for pair in zip(found, right, strict=False)]
+                for output in OUTPUTS if found else ():
+                    outputs = tuple(of or output for of in known)
+                    ways.append(replace(formed, outputs=outputs))  # which keeps the same answers
+                    if None not in known and len(found) == len(right):
+                        return replace(ways[-1], kept=Answers())
         if not ways:
             raise [*problems, UnusablePort(f"{self.process.path}: its model returns nothing")][0]
         best = max(ways, key=self._agreement)
@@ -84,7 +94,8 @@ class Settling:
         for form, order in product(forms, self._orders(said["takes"])):
             inputs = {f"inputs {i}": held[place] for i, place in enumerate(order)}
             batch = {**self.batch, **inputs}
-            side = PortSide(self.process, ModelMapping((), ""), form, order, batch, self.weights)
+            mapping = ModelMapping((), "")
+            side = PortSide(self.process, mapping, (form, form), order, batch, self.weights)
             try:
                 traced, arrays = side.trace(False)
             except PortError as error:
@@ -176,6 +187,22 @@ def _in_order(described: list[Any], called: list[str]) -> list[Any]:
     """Return what is described in the order of the first calls; what is never called last."""
     first = {path: index for index, path in reversed(list(enumerate(called)))}
     return sorted(described, key=lambda item: first.get(item["path"], len(called)))
+
+
+def _forms_of_outputs(
+    form: str, found: Sequence[np.ndarray], right: Sequence[np.ndarray]
+) -> list[str]:
+    """Return the forms that give outputs the model's shapes, that of the inputs first."""
+    fits: dict[tuple[bool, ...], str] = {}
+    for name in (form, *CHANNELS_FIRST_FROM):
+        moved = tuple(array.ndim >= CHANNELS_FIRST_FROM[name] for array in found)
+        shapes = [
+            np.moveaxis(array, 1, -1).shape if first else array.shape
+            for array, first in zip(found, moved, strict=True)
+        ]
+        if shapes == [array.shape for array in right]:
+            fits.setdefault(moved, name)
+    return list(fits.values()) or [form]
 
 
 def _output(side: PortSide, found: np.ndarray, right: np.ndarray) -> str | None:

@@ -10,7 +10,7 @@ import numpy as np
 from parity_tests.models.mapping import ModelMapping
 from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.reference import KerasProcess
-from parity_tests.ports.messages import numbered
+from parity_tests.ports.messages import CHANNELS_FIRST_FROM, numbered
 from parity_tests.ports.user_port import Process
 
 CHANNELS_FIRST = ("Conv", "BatchNorm", "SyncBatchNorm", "GroupNorm", "InstanceNorm")
@@ -104,7 +104,7 @@ class PortSide:
     Attributes:
         process: Of the port.
         mapping: Of its modules.
-        form: Of its inputs: "channels first" or "as it is".
+        form: Of its inputs and of its outputs, each of `CHANNELS_FIRST_FROM`.
         order: Of its inputs, by their places in the model.
         batch: Inputs and targets, by name.
         weights: The model's first weights, by path.
@@ -116,7 +116,7 @@ class PortSide:
 
     process: Process
     mapping: ModelMapping
-    form: str
+    form: tuple[str, str]
     order: tuple[int, ...]
     batch: Arrays
     weights: Arrays
@@ -187,7 +187,7 @@ class PortSide:
 
     def returned(self, index: int, array: np.ndarray) -> np.ndarray:
         """Return one output as the Keras model returns it."""
-        if self.form == "channels first" and array.ndim > 3:
+        if array.ndim >= CHANNELS_FIRST_FROM[self.form[1]]:
             array = np.moveaxis(array, 1, -1)
         return OUTPUTS[self.outputs[min(index, len(self.outputs) - 1)]](array)
 

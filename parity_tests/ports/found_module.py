@@ -12,7 +12,7 @@ from torch import nn
 from parity_tests.ports.arguments import call, roles
 from parity_tests.ports.find import Found
 from parity_tests.ports.found_port import FoundPort, to_numpy
-from parity_tests.ports.messages import UnusablePort, numbered
+from parity_tests.ports.messages import CHANNELS_FIRST_FROM, UnusablePort, numbered
 from parity_tests.ports.watch import Watch
 
 TOKENS = (nn.Embedding, nn.EmbeddingBag)
@@ -105,19 +105,19 @@ class FoundModule(FoundPort):
             found |= {f"{name} {i}": to_numpy(item) for i, item in enumerate(flat)}
         return {}, found
 
-    def _batch(self, arrays: Mapping[str, np.ndarray], form: str) -> tuple[Any, Any]:
-        def of(name: str) -> Any:
+    def _batch(self, arrays: Mapping[str, np.ndarray], form: Any) -> tuple[Any, Any]:
+        def of(name: str, form: str) -> Any:
             given = [self._arranged(array, form) for array in numbered(arrays, name)]
             return given[0] if len(given) == 1 else tuple(given)
 
-        return of("inputs"), of("targets")
+        return of("inputs", form[0]), of("targets", form[1])
 
     def _arranged(self, array: np.ndarray, form: str) -> torch.Tensor:
         """Return an array as the port takes it: floats in its dtype, channels where they belong."""
         tensor = torch.tensor(array).to(self.device)
         if tensor.is_floating_point():
             tensor = tensor.to(self.dtype)
-        moved = form == "channels first" and tensor.ndim > 3
+        moved = tensor.ndim >= CHANNELS_FIRST_FROM[form]
         return tensor.movedim(-1, 1).contiguous() if moved else tensor
 
     def _take(self, step: Callable, images: Any, labels: Any) -> Any:
@@ -149,7 +149,7 @@ class FoundModule(FoundPort):
                     buffer.copy_(held[name])
 
     def trace(
-        self, arrays: dict, form: str, training: bool, marked: bool = False
+        self, arrays: dict, form: list[str], training: bool, marked: bool = False
     ) -> tuple[dict, dict]:
         """Return what goes into each unit and comes out of it, and what the model returns.
 
@@ -157,7 +157,7 @@ class FoundModule(FoundPort):
 
         Args:
             arrays: The batch, and what is fed.
-            form: How it takes inputs.
+            form: How it takes inputs, and how it returns outputs.
             training: Whether in training, not in inference.
             marked: Whether each dropout multiplies by 1 + its rate, which shows where it is.
         """
@@ -226,7 +226,7 @@ class FoundModule(FoundPort):
         with self._mode(training):
             return {}, {"output": to_numpy(_first(module(*given)))}
 
-    def steps(self, arrays: dict, form: str, steps: int) -> tuple[dict, dict]:
+    def steps(self, arrays: dict, form: list[str], steps: int) -> tuple[dict, dict]:
         """Take some steps on one batch; return losses, first gradients, weights and outputs."""
         found: dict[str, np.ndarray] = {}
         losses = []

@@ -98,7 +98,7 @@ class FoundPort:
         """Return what one of the layers makes of its inputs."""
         return {}, {"outputs": to_numpy(self.model.layers[index](self._input(arrays["inputs"])))}
 
-    def step(self, arrays: dict, form: str) -> tuple[dict, dict]:
+    def step(self, arrays: dict, form: Any) -> tuple[dict, dict]:
         """Train on a batch; return the loss and the gradients that were seen."""
         weights = self._tensors()
         before = [w.detach().clone() for w in weights.values()]

@@ -62,22 +62,18 @@ def test_a_search_begins_with_nothing_judged_and_nothing_tried():
     assert search.explain() == []
 
 
-def test_a_bias_that_the_port_lacks_is_missing_without_a_search():
+def test_a_weight_that_the_port_lacks_is_missing_without_a_search():
     pairings = [
         SimpleNamespace(unit={"name": name}, missing=missing)
-        for name, missing in (
-            ("a", ["bias"]),
-            ("b", []),
-            ("c", ["bias", "kernel"]),
-            ("d", ["bias"]),
-        )
+        for name, missing in (("a", ["bias"]), ("b", []), ("c", ["kernel", "beta"]))
     ]
-    edits = [edit(f"{name}: {what}") for name in "abc" for what in ("tanh", "no bias")]
+    edits = [edit(f"{name}: no {role}") for name in "abcd" for role in ("bias", "beta")]
     search = search_of(lambda rung, names: [] if names else [compared()], *edits)
     search.ladder.port = SimpleNamespace(mapping=SimpleNamespace(pairings=pairings))
-    assert search.missing() == ["a: no bias"]
+    missing = ["a: no bias", "c: no beta"]
+    assert search.missing() == missing
     assert search.explain() == []
-    assert search.ladder.asked[-1][:3] == ("layers", ["a: no bias"], [])
+    assert search.ladder.asked[-1][:3] == ("layers", missing, [])
 
 
 @pytest.fixture

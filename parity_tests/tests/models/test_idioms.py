@@ -2,8 +2,6 @@
 
 import pytest
 
-from parity_tests.models.check import examine
-
 pytestmark = pytest.mark.soak
 
 SGD = "optimizer = torch.optim.SGD(model.parameters(), 0.1)"
@@ -152,19 +150,6 @@ PAIRS = {
 SWAPPED = ("self.title(title).relu(), self.body(body)", "self.title(body).relu(), self.body(title)")
 
 
-@pytest.fixture
-def examined(tmp_path):
-    """Return the verdicts on a port beside a model."""
-
-    def examined(original, port):
-        head = "import keras\nfrom keras import layers\n"
-        (tmp_path / "original.py").write_text(head + original)
-        (tmp_path / "port.py").write_text("import torch\nfrom torch import nn\n" + port)
-        return examine(tmp_path / "port.py", tmp_path / "original.py", "float64")
-
-    return examined
-
-
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_right_port_passes_however_it_is_written(examined, name):
     verdicts = examined(*PAIRS[name])
@@ -201,3 +186,50 @@ def test_noise_that_torch_has_no_layer_for_is_not_judged(examined):
     verdicts = examined(original + PLAIN, f"{port}{SGD}\nloss = nn.MSELoss()")
     assert (verdicts.failed, verdicts.usable) == ([], False)
     assert "draws random numbers otherwise" in verdicts.not_judged["noise"]
+
+
+def test_weights_that_only_the_port_trains_are_named_and_those_that_it_keeps_are_none(examined):
+    original = """
+model = keras.Sequential([
+    keras.Input((8, 8, 3)), layers.DepthwiseConv2D(3, use_bias=False), layers.ReLU(),
+    layers.Conv2DTranspose(8, 3, use_bias=False), layers.BatchNormalization(scale=False),
+    layers.ReLU(), layers.GlobalAveragePooling2D(), layers.Dense(1, use_bias=False),
+])
+"""
+    port = """
+model = nn.Sequential(
+    nn.Conv2d(3, 3, 3, groups=3), nn.ReLU(), nn.ConvTranspose2d(3, 8, 3, bias=False),
+    nn.BatchNorm2d(8, 1e-3, 0.01), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
+    nn.Linear(8, 1),
+)
+loss = nn.MSELoss()
+"""
+    verdicts = examined(original + PLAIN, port + SGD)
+    assert verdicts.failed == ["trajectory"]
+    (finding,) = verdicts.findings
+    named = "depthwise_conv2d, dense: it has a bias and batch_normalization: it has a gamma"
+    assert finding.startswith(f"trajectory: explained by: {named}; residual")
+    frozen = "for weight in (model[0].bias, model[3].weight, model[7].bias):\n"
+    frozen += "    weight.requires_grad_(False)\n"
+    assert examined(original + PLAIN, port + frozen + SGD).failed == []
+
+
+def test_a_scale_and_an_offset_that_the_port_lacks_are_named(examined):
+    original = """
+model = keras.Sequential([
+    keras.Input((7,)), layers.Dense(6, use_bias=False), layers.BatchNormalization(), layers.ReLU(),
+    layers.Dense(5), layers.LayerNormalization(), layers.ReLU(), layers.Dense(1),
+])
+"""
+    port = """
+model = nn.Sequential(
+    nn.Linear(7, 6, bias=False), nn.BatchNorm1d(6, 1e-3, 0.01, affine=False), nn.ReLU(),
+    nn.Linear(6, 5), nn.LayerNorm(5, 1e-3, bias=False), nn.ReLU(), nn.Linear(5, 1),
+)
+loss = nn.MSELoss()
+"""
+    verdicts = examined(original + PLAIN, port + SGD)
+    assert verdicts.findings == [
+        "mapping: batch_normalization: no gamma and batch_normalization, layer_normalization: "
+        "no beta, since the port has no such weight"
+    ]

@@ -65,14 +65,24 @@ def test_a_dense_layer_is_a_linear_one_or_a_convolution_of_width_1():
 def test_a_bias_that_only_the_module_has_is_0_and_one_that_only_the_layer_has_is_missing():
     layer = unit("Dense", {"kernel": (2, 3)})
     found = pairing(layer, module("Linear", {"weight": (3, 2), "bias": (3,)}))
-    assert (found.zeros, found.missing) == (("bias",), [])
+    assert (found.extra, found.missing) == (("bias",), [])
     bias = found.to_port(numbered(layer))["m.bias"]
     assert (bias.tolist(), bias.dtype) == ([0, 0, 0], np.float32)
     assert list(found.lines())[1] == ("-", "m.bias", "0, since the layer has none")
     found = pairing(DENSE, module("Linear", {"weight": (3, 2)}))
-    assert (found.zeros, found.missing) == ((), ["bias"])
+    assert (found.extra, found.missing) == ((), ["bias"])
     assert list(found.lines())[1] == ("l/bias", "-", "the port has none")
     assert list(found.to_keras(found.to_port(numbered(DENSE)))) == ["l/kernel"]
+
+
+def test_a_scale_that_only_the_module_has_is_1():
+    shapes = dict.fromkeys(("beta", "moving_mean", "moving_variance"), (3,))
+    layer = unit("BatchNormalization", shapes)
+    names = ("weight", "bias", "running_mean", "running_var")
+    found = pairing(layer, module("BatchNorm2d", dict.fromkeys(names, (3,))))
+    assert (found.extra, found.missing) == (("weight",), [])
+    assert found.to_port(numbered(layer))["m.weight"].tolist() == [1, 1, 1]
+    assert list(found.lines())[-1] == ("-", "m.weight", "1, since the layer has none")
 
 
 @pytest.mark.parametrize(
@@ -225,7 +235,7 @@ def test_attention_without_biases_is_paired_with_zeros_and_without_packing_is_no
     layer, _ = attention_of(False)
     _, port = attention_of(True)
     found = pairing(layer, port)
-    assert found.zeros == ("in_proj_bias", "out_proj.bias")
+    assert found.extra == ("in_proj_bias", "out_proj.bias")
     layer, _ = attention_of(True)
     _, port = attention_of(False)
     assert pairing(layer, port).missing == [role for role in layer["weights"] if "bias" in role]

@@ -76,7 +76,7 @@ def test_biases_that_only_the_recurrent_module_has_are_0():
     layer, _ = recurrent_of("GRU", True, None)
     _, port = recurrent_of("GRU", True, (9,))
     found = pairing(layer, port)
-    assert found.zeros == tuple(name for name in port["weights"] if name.startswith("bias"))
+    assert found.extra == tuple(name for name in port["weights"] if name.startswith("bias"))
     layer, _ = recurrent_of("GRU", False, (9,))
     _, port = recurrent_of("GRU", False, None)
     assert pairing(layer, port).missing == ["bias"]

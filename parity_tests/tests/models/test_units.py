@@ -62,10 +62,9 @@ def test_the_units_are_the_layers_with_weights_each_once_in_their_order():
     y = layers.MultiHeadAttention(1, 2, name="attention")(y, y)
     y = layers.Bidirectional(layers.LSTM(2, return_sequences=True), name="both")(y)
     y = layers.RNN(layers.SimpleRNNCell(3), return_sequences=True, name="of_a_cell")(y)
-    y = layers.SeparableConv1D(2, 1, name="separable")(y)
     model = keras.Model(x, layers.Flatten()(y))
     assert names(units.of(model)) == [
-        *("shared", "at_each_step", "in_a_block", "attention", "both", "of_a_cell", "separable")
+        *("shared", "at_each_step", "in_a_block", "attention", "both", "of_a_cell")
     ]
 
 
@@ -172,6 +171,43 @@ def test_the_parts_of_a_recurrent_layer_keep_their_names_and_move_with_it():
     assert names([first.cell, second.cell]) == ["lstm_cell"] * 2
     roles = ("kernel", "recurrent_kernel", "bias")
     assert [w.path for w in second.weights] == [f"b.lstm/lstm_cell/{role}" for role in roles]
+
+
+@pytest.mark.parametrize(("size", "kind"), [(1, "SeparableConv1D"), (2, "SeparableConv2D")])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_separable_convolution_is_two_that_have_its_weights_and_give_its_numbers(
+    size, kind, bias
+):
+    made = getattr(layers, kind)
+    options = {"depth_multiplier": 2, "use_bias": bias}
+    first = made(5, 3, 1, "same", dilation_rate=2, activation="tanh", name="first", **options)
+    inner = keras.Sequential([made(3, 2, 2, name="second", **options)], name="inner")
+    model = model_of(first, inner, layers.Flatten(), inputs=(9,) * size + (4,))
+    weights = model.weights
+    x = np.random.default_rng(0).standard_normal((2, *(9,) * size, 4)).astype("float32")
+    before = keras.ops.convert_to_numpy(model(x))
+    units.split_separable(model)
+    np.testing.assert_allclose(keras.ops.convert_to_numpy(model(x)), before, rtol=1e-5, atol=1e-6)
+    assert list(map(id, model.weights)) == list(map(id, weights))
+    parts = units.of(model)
+    ends = ("first.depthwise", "first.pointwise", "second.depthwise", "second.pointwise")
+    assert tuple(names(parts)) == ends
+    assert parts[0].path == f"{first.path}.depthwise"
+    roles = ["kernel", "bias"] if bias else ["kernel"]
+    found = [units.describe(part) for part in parts]
+    assert [list(of["weights"]) for of in found] == [["kernel"], roles] * 2
+    assert [of["class"] for of in found[:2]] == [f"DepthwiseConv{size}D", f"Conv{size}D"]
+    assert found[0]["weights"]["kernel"] == [first.depthwise_kernel.path, [*(3,) * size, 4, 2]]
+    assert [call["unit"] for call in traced(model, x)[1]] == [part.path for part in parts]
+
+
+def test_a_separable_convolution_of_the_users_own_class_stays_one():
+    class Own(layers.SeparableConv2D):
+        """As it may compute something else."""
+
+    model = model_of(Own(2, 3, name="own"), inputs=(5, 5, 3))
+    units.split_separable(model)
+    assert names(units.of(model)) == ["own"]
 
 
 def traced(model, *inputs, **options):
