@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 
 from parity_tests.models.compared import Compared, folded_like
-from parity_tests.models.explain import ModelSearch, cannot_tell, grouped, possible
+from parity_tests.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.models.ladder import RUNGS, ModelLadder
+from parity_tests.models.mapping import possible
 from parity_tests.models.reference import KerasProcess
 from parity_tests.models.settle import Settling, near
 from parity_tests.models.sides import KerasSide
@@ -121,6 +122,10 @@ class _Examination:
         settling = Settling(
             self.truth, process, self.dtype, self.described, self.weights, self.batch
         )
+        if groups := settling.groups(said):
+            self.described, _ = truth.ask("describe", apart=self.apart, groups=groups)
+            self.truth.kept.clear()
+            settling.described = self.described
         self.port = settling.settle(said)
         self.edits = possible(self.edits, self.port.mapping.pairings)
         self._say(name)
@@ -166,7 +171,7 @@ class _Examination:
         for yard in yards:
             side = KerasSide(yard)
             try:
-                yard.ask("describe", apart=self.apart)
+                yard.ask("describe", apart=self.apart, groups=self.described["groups"])
                 yard.ask("use_batch", self.batch)
                 yard.ask("load_weights", self.weights)
                 for training in (False, True):

@@ -9,7 +9,7 @@ from typing import Any
 
 from parity_tests.models.compared import FLOOR, Compared
 from parity_tests.models.ladder import RUNGS, ModelLadder
-from parity_tests.models.moves import Pairing
+from parity_tests.models.mapping import EXTRA
 from parity_tests.models.sides import STEPS, WHOLE
 from parity_tests.ports.messages import PortError
 from parity_tests.ports.relations import relate
@@ -39,27 +39,7 @@ SHOWS: dict[str, tuple[str, ...]] = {
 }
 """By the rung that fails, those on which the mistakes that are tried first may show."""
 
-EXTRA = "trajectory"
-"""The rung of the mistakes that a port has more weights than its model."""
-NAMES = {"bias": "bias", "beta": "bias", "gamma": "weight"}
-"""By the role of a weight in Keras, its name in PyTorch."""
-
 Described = Mapping[str, Any]
-
-
-def possible(edits: Iterable[dict[str, Any]], pairings: Iterable[Pairing]) -> list[dict[str, Any]]:
-    """Return the mistakes that a port can have made: no more weights than it has."""
-    trained = {
-        (pair.unit["name"], name.split(".")[-1])
-        for pair in pairings
-        for name in pair.extra
-        if pair.module["weights"][name][1]
-    }
-    return [
-        edit
-        for edit in edits
-        if edit["rung"] != EXTRA or (edit["where"], NAMES[edit["name"].split()[-1]]) in trained
-    ]
 
 
 def grouped(names: Sequence[str]) -> tuple[str, ...]:
@@ -128,7 +108,10 @@ class ModelSearch:
     def missing(self) -> list[str]:
         """Return the mistakes that need no search: the port has not the weights for other ones."""
         pairs = self.ladder.port.mapping.pairings
-        names = {f"{p.unit['name']}: no {role}" for p in pairs for role in p.missing}
+        names = set()
+        for unit, role in ((pair.unit["name"], role) for pair in pairs for role in pair.missing):
+            *part, weight = role.split()  # a part may have been renamed to tell it apart
+            names |= {f"{place}: no {weight}" for place in (".".join([unit, *part]), *part)}
         return [edit["name"] for edit in self.edits if edit["name"] in names]
 
     def _with_own(

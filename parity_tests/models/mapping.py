@@ -3,7 +3,7 @@
 import difflib
 import re
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,10 @@ from parity_tests.models.recipes import pairing
 from parity_tests.ports.messages import UnusablePort
 
 Described = Mapping[str, Any]
+EXTRA = "trajectory"
+"""The rung of the mistakes that a port has more weights than its model."""
+NAMES = {"bias": "bias", "beta": "bias", "gamma": "weight"}
+"""By the role of a weight in Keras, its name in PyTorch."""
 
 
 @dataclass(frozen=True)
@@ -176,3 +180,18 @@ def _shown(described: Described) -> str:
         str(tuple(w[1] if isinstance(w[0], str) else w[0])) for w in described["weights"].values()
     )
     return f"{described['path']} ({described['class']} of {', '.join(shapes)})"
+
+
+def possible(edits: Iterable[dict[str, Any]], pairings: Iterable[Pairing]) -> list[dict[str, Any]]:
+    """Return the mistakes that a port can have made: no more weights than it has."""
+    trained = {
+        (pair.unit["name"], name.split(".")[-1])
+        for pair in pairings
+        for name in pair.extra
+        if pair.module["weights"][name][1]
+    }
+    return [
+        edit
+        for edit in edits
+        if edit["rung"] != EXTRA or (edit["where"], NAMES[edit["name"].split()[-1]]) in trained
+    ]

@@ -1,6 +1,6 @@
 """Rearranging weights: from those of a Keras layer to those of a PyTorch module, and back."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,6 +105,23 @@ class Tie:
 def tie(role: str, name: str, move: Move) -> Tie:
     """Return the tie of one weight with one."""
     return Tie((role,), (name,), move.said, lambda a: [move.there(a)], lambda a: [move.back(a)])
+
+
+def packed(ties: Sequence[Tie], sizes: Sequence[int]) -> Tie:
+    """Return the tie of several weights with one that holds them one after the other.
+
+    Args:
+        ties: Of each with a weight of its own.
+        sizes: How many rows each takes.
+    """
+    ends = np.cumsum(sizes)[:-1]
+    return Tie(
+        tuple(of.roles[0] for of in ties),
+        ties[0].names,
+        f"{ties[0].said}, {len(ties)} packed in one",
+        lambda *a: [np.concatenate([of.there(x)[0] for of, x in zip(ties, a, strict=True)])],
+        lambda a: [of.back(x)[0] for of, x in zip(ties, np.split(a, ends), strict=True)],
+    )
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import contextlib
 import functools
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -189,18 +189,22 @@ class Original:
             setattr(self, name, packed)
         return {}, {}
 
-    def describe(self, arrays: dict, apart: bool = False) -> tuple[dict, dict]:
+    def describe(
+        self, arrays: dict, apart: bool = False, groups: Sequence[Sequence[str]] = ()
+    ) -> tuple[dict, dict]:
         """Return what the model is made of, and its first weights by path.
 
         Args:
             arrays: None.
             apart: Whether each projection of an attention is a unit, and not the whole attention.
+            groups: Paths of units that are one, since the port has one layer for them.
         """
         attention = keras.layers.MultiHeadAttention
         whole = tuple(kind for kind in units.WHOLE if not (apart and kind is attention))
-        self.units = units.of(self.model, whole)
+        self.units, self.groups = units.of(self.model, whole), groups
         said = {
-            "units": [units.describe(unit) for unit in self.units],
+            "units": units.joined([units.describe(unit) for unit in self.units], groups),
+            "groups": groups,
             "trainable": [v.path for v in self.model.trainable_variables],
             "inputs": names(self.model, self.inputs),
             "averages": bool(self.optimizer.use_ema),
@@ -271,14 +275,15 @@ class Original:
         ):
             outputs = self.model(self._tensors(self.inputs), training=training)
         found = listed("outputs", outputs)
-        for index, call in enumerate(calls):
+        joined = units.join_calls(calls, order, self.groups)
+        for index, call in enumerate(joined):
             arrays = {
                 f"call {index} input {i}": array for i, array in enumerate(call.pop("inputs"))
             }
             arrays |= {f"call {index} {name}": call.pop(name) for name in ("output", "returned")}
             if window[0] <= index < window[1]:
                 found |= arrays
-        return {"calls": calls, "order": order, "noise": self.noise.drawn}, found
+        return {"calls": joined, "order": order, "noise": self.noise.drawn}, found
 
     def shows(self, arrays: dict, edit: str, steps: int) -> tuple[dict, dict]:
         """Return whether a mistake leaves a trace in outputs, losses, weights or statistics."""

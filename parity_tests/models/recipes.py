@@ -1,6 +1,7 @@
 """Which Keras layers and PyTorch modules go together, and how their weights do."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from parity_tests.models.moves import (
     flat,
     folded,
     gates_in_order,
+    packed,
     tie,
 )
 
@@ -128,18 +130,34 @@ def normalization(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing
 
 
 def recurrent(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None:
-    """Pair an LSTM, a GRU or a simple recurrent layer of one layer, in one direction or both."""
-    both = unit["class"] == "Bidirectional"
-    kind = unit["inner"] if both else unit["class"]
-    config = module["config"]
-    if config["num_layers"] != 1 or config["bidirectional"] != both:
+    """Pair recurrent layers, as many as the module has, each in one direction or in both."""
+    parts = unit.get("parts", [unit])
+    if module["config"]["num_layers"] != len(parts):
         return None
-    if module["class"] != {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}.get(kind):
-        return None
-    ways = (("forward ", "_l0"), ("backward ", "_l0_reverse")) if both else (("", "_l0"),)
-    ties = tuple(of for way in ways for of in _direction(unit, module, kind, *way))
+    ties: list[Tie] = []
+    for level, part in enumerate(parts):
+        both = part["class"] == "Bidirectional"
+        kind = part["inner"] if both else part["class"]
+        if module["config"]["bidirectional"] != both or module["class"] != MODULES.get(kind):
+            return None
+        ways = [("forward ", ""), ("backward ", "_reverse")] if both else [("", "")]
+        for prefix, end in ways:
+            ties += _of_part(unit, part, _direction(part, module, kind, prefix, f"_l{level}{end}"))
     tied = {name for of in ties for name in of.names}
-    return Pairing(unit, module, ties, tuple(n for n in module["weights"] if n not in tied))
+    return Pairing(unit, module, tuple(ties), tuple(n for n in module["weights"] if n not in tied))
+
+
+MODULES = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
+"""By the class of a recurrent layer, that of its module."""
+
+
+def _of_part(
+    unit: Mapping[str, Any], part: Mapping[str, Any], ties: Iterable[Tie]
+) -> Iterator[Tie]:
+    """Yield the ties of a part of a unit with the roles that its weights have in the unit."""
+    for of in ties:
+        own = of.roles if part is unit else tuple(f"{part['name']} {role}" for role in of.roles)
+        yield replace(of, roles=own)
 
 
 def _direction(
@@ -176,35 +194,41 @@ def attention(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | N
     """Pair attention of several heads with `nn.MultiheadAttention`, which packs three kernels."""
     if "in_proj_weight" not in module["weights"]:
         return None
-    parts = ("query", "key", "value")
-    shapes = [_shape(unit, f"{part} kernel") for part in parts]
-    folds = [folded(shape, 1) for shape in shapes]
-    ends = np.cumsum([int(np.prod(shape[1:])) for shape in shapes])[:-1]
+    shapes = {role: _shape(unit, role) for role in unit["weights"]}
+    kernels = [f"{part} kernel" for part in ("query", "key", "value")]
+    sizes = [int(np.prod(shapes[role][1:])) for role in kernels]
     ties = [
-        Tie(
-            tuple(f"{part} kernel" for part in parts),
-            ("in_proj_weight",),
-            "heads folded, query, key and value packed",
-            lambda *a: [np.concatenate([f.there(x) for f, x in zip(folds, a, strict=True)])],
-            lambda a: [f.back(x) for f, x in zip(folds, np.split(a, ends), strict=True)],
-        ),
-        tie("output kernel", "out_proj.weight", folded(_shape(unit, "output kernel"), 2)),
+        packed([tie(role, "in_proj_weight", folded(shapes[role], 1)) for role in kernels], sizes),
+        tie("output kernel", "out_proj.weight", folded(shapes["output kernel"], 2)),
     ]
     if "query bias" in unit["weights"] and "in_proj_bias" in module["weights"]:
-        flats = [flat(_shape(unit, f"{part} bias")) for part in parts]
+        biases = [f"{part} bias" for part in ("query", "key", "value")]
         ties += [
-            Tie(
-                tuple(f"{part} bias" for part in parts),
-                ("in_proj_bias",),
-                "heads folded, query, key and value packed",
-                lambda *a: [np.concatenate([f.there(x) for f, x in zip(flats, a, strict=True)])],
-                lambda a: [f.back(x) for f, x in zip(flats, np.split(a, ends), strict=True)],
-            ),
+            packed([tie(role, "in_proj_bias", flat(shapes[role])) for role in biases], sizes),
             tie("output bias", "out_proj.bias", SAME),
         ]
     tied = {name for of in ties for name in of.names}
     extra = tuple(n for n in module["weights"] if n.endswith("bias") and n not in tied)
     return Pairing(unit, module, tuple(ties), extra)
+
+
+def joined(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None:
+    """Pair layers that take the same input with one linear layer for all of them."""
+    inputs = module["weights"]["weight"][0][1]
+    sizes, ties = [], []
+    for part in unit["parts"]:
+        size = int(np.prod(_shape(part, "kernel"))) // inputs
+        weights = {name: [[size, *of[0][1:]], of[1]] for name, of in module["weights"].items()}
+        paired = pairing(part, {**module, "weights": weights})
+        if paired is None:
+            return None
+        sizes.append(size)
+        ties.append(list(_of_part(unit, part, paired.ties)))
+    if len({len(of) for of in ties}) > 1:
+        return None
+    found = tuple(packed(of, sizes) for of in zip(*ties, strict=True))
+    tied = {name for of in found for name in of.names}
+    return Pairing(unit, module, found, tuple(n for n in module["weights"] if n not in tied))
 
 
 def _by_shape(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing:
@@ -268,5 +292,7 @@ RECIPES: dict[str, tuple[tuple[str, ...], Callable[..., Pairing | None]]] = {
     "SimpleRNN": (("RNN",), recurrent),
     "Bidirectional": (("LSTM", "GRU", "RNN"), recurrent),
     "MultiHeadAttention": (("MultiheadAttention",), attention),
+    "Joined": (("Linear",), joined),
+    "Stacked": (("LSTM", "GRU", "RNN"), recurrent),
 }
 """By the class of a Keras layer, the classes of modules that it may be, and the recipe."""

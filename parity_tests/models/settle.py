@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations, permutations, product
+from itertools import combinations, groupby, permutations, product
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,8 @@ LAYOUTS = {
     "NLC": "as it is",
 }
 """What a file may say of the form of its inputs."""
+LINEAR = ("Dense", "EinsumDense")
+RECURRENT = ("LSTM", "GRU", "SimpleRNN", "Bidirectional")
 BY_INPUTS = ", alike layers by their inputs"
 
 Described = Mapping[str, Any]
@@ -83,6 +85,50 @@ class Settling:
             raise [*problems, UnusablePort(f"{self.process.path}: its model returns nothing")][0]
         best = max(ways, key=self._agreement)
         return replace(best if given else self._exchanged(best), kept=Answers())
+
+    def groups(self, said: Described) -> list[list[str]]:
+        """Return the units that the port may hold in one layer; none if each has a partner.
+
+        Linear layers are held in one if they are called one after the other with the same input,
+        such as query, key and value, and have its shape together; recurrent ones if they are called
+        in a row, as many as it has.
+
+        Args:
+            said: By the port, of itself.
+        """
+        units = {unit["path"]: unit for unit in self.described["units"]}
+        try:
+            mappings(list(units.values()), said["units"])
+        except UnusablePort:
+            pass
+        else:
+            return []
+        shapes = [of["weights"]["weight"][0] for of in said["units"] if of["class"] == "Linear"]
+        levels = {of["config"].get("num_layers", 1) for of in said["units"]} - {1}
+        found = []
+        for kind, paths in self._runs(units):
+            if kind == "linear":
+                kernels = [units[path]["weights"]["kernel"][1] for path in paths]
+                together = [sum(int(np.prod(shape[1:])) for shape in kernels), kernels[0][0]]
+                found += [paths] if len(paths) > 1 and together in shapes else []
+            else:
+                size = next((n for n in levels if len(paths) % n == 0), len(paths))
+                found += [paths[i : i + size] for i in range(0, len(paths), size) if size > 1]
+        return found
+
+    def _runs(self, units: Mapping[str, Described]) -> Iterator[tuple[str, list[str]]]:
+        """Yield the units that are called one after the other: linear, of one input; recurrent."""
+        calls, arrays = self.truth.trace(False)
+
+        def kind(index: int) -> tuple[str, bytes]:
+            name = units[calls[index]["unit"]]["class"]
+            if name in LINEAR:
+                return "linear", arrays[f"call {index} input 0"].tobytes()
+            return "recurrent" if name in RECURRENT else name, b""
+
+        for (name, _), run in groupby(range(len(calls)), kind):
+            if name in ("linear", "recurrent"):
+                yield name, [calls[index]["unit"] for index in run]
 
     def _mapped(
         self, said: Described, forms: list[str], given: Any, problems: list[PortError]

@@ -1,8 +1,9 @@
 """What a Keras model is made of: its units, the layers that hold weights."""
 
 import contextlib
+from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 from unittest import mock
 
@@ -12,6 +13,8 @@ import numpy as np
 RECURRENT = (keras.layers.RNN, keras.layers.Bidirectional)
 WHOLE = (*RECURRENT, keras.layers.MultiHeadAttention)
 """Layers that hold others, and are one unit all the same."""
+LINEAR = ("Dense", "EinsumDense")
+"""Classes of which a port may hold several in one layer."""
 SEPARABLE: dict[type, tuple[Any, Any]] = {
     keras.layers.SeparableConv1D: (keras.layers.DepthwiseConv1D, keras.layers.Conv1D),
     keras.layers.SeparableConv2D: (keras.layers.DepthwiseConv2D, keras.layers.Conv2D),
@@ -129,6 +132,64 @@ def describe(layer: Any) -> dict[str, Any]:
         "inner": type(getattr(layer, "forward_layer", layer)).__name__,
         "weights": roles,
     }
+
+
+def joined(described: Sequence[dict[str, Any]], groups: Sequence[Sequence[str]]) -> list[Any]:
+    """Return what units are, those of each group as one, which a port may hold in one layer.
+
+    Args:
+        described: Each unit.
+        groups: Paths of units that are called one after the other, with the same input or in a row.
+    """
+    left = {unit["path"]: unit for unit in described}
+    for group in groups:
+        parts = [left.pop(path) for path in group]
+        name = ", ".join(part["name"] for part in parts)
+        weights = {f"{p['name']} {role}": w for p in parts for role, w in p["weights"].items()}
+        left[_joint(group)] = {
+            "path": _joint(group),
+            "name": name,
+            "class": "Joined" if parts[0]["class"] in LINEAR else "Stacked",
+            "weights": weights,
+            "parts": parts,
+        }
+    return list(left.values())
+
+
+def _joint(group: Sequence[str]) -> str:
+    *parents, _ = group[0].split("/")
+    return "/".join([*parents, ", ".join(path.split("/")[-1] for path in group)])
+
+
+def join_calls(
+    calls: Sequence[dict[str, Any]], order: list[list[Any]], groups: Sequence[Sequence[str]]
+) -> list[dict[str, Any]]:
+    """Return calls of units, those of a group as one, and count them so in the order of layers."""
+    names = [call["unit"] for call in calls]
+    found: list[dict[str, Any]] = []
+    starts: list[int] = []
+    start = 0
+    while start < len(calls):
+        group = next((g for g in groups if names[start : start + len(g)] == [*g]), None)
+        end = start + len(group or [""])
+        found.append(calls[start] if group is None else _as_one(calls[start:end], _joint(group)))
+        starts.append(start)
+        start = end
+    for entry in order:
+        entry[1] = bisect_left(starts, entry[1])
+    return found
+
+
+def _as_one(calls: Sequence[dict[str, Any]], name: str) -> dict[str, Any]:
+    """Return calls as one: its output is the last one's, or has those of one input side by side."""
+    whole = {**calls[-1], "unit": name, "inputs": calls[0]["inputs"]}
+    whole["masked"] = any(call["masked"] for call in calls)
+    first, second = (call["inputs"][0] for call in calls[:2])
+    rank = first.ndim - 1  # beside which there may be several axes of outputs
+    for kind in ("output", "returned") if np.array_equal(first, second) else ():
+        arrays = [call[kind] for call in calls]
+        whole[kind] = np.concatenate([a.reshape(*a.shape[:rank], -1) for a in arrays], -1)
+    return whole
 
 
 def _role(layer: Any, variable: Any) -> str:

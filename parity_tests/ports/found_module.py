@@ -209,8 +209,9 @@ class FoundModule(FoundPort):
             steps = tensor if not unit.batch_first else tensor.transpose(0, 1)
             last = [steps[-1, :, :half]]
             last += [steps[0, :, half:]] if unit.bidirectional else []
-            hidden = torch.stack(last)
             rest = output[1]
+            before = rest[0] if isinstance(rest, tuple) else rest
+            hidden = torch.cat([before[: -len(last)], torch.stack(last)])  # of several layers, all
             return tensor, ((hidden, rest[1]) if isinstance(rest, tuple) else hidden)
         return (tensor, *output[1:])
 

@@ -16,6 +16,7 @@ import torch
 from torch.optim.optimizer import register_optimizer_step_pre_hook
 
 DROPOUTS = ("dropout", "dropout1d", "dropout2d", "dropout3d", "alpha_dropout")
+RECURRENT = ("lstm", "gru", "rnn_tanh", "rnn_relu")
 
 
 class Watch:
@@ -44,6 +45,8 @@ class Watch:
                 owner[name] = self._dropout(owner[name])
         attend = "scaled_dot_product_attention"
         functional[attend] = self._attention(functional[attend])
+        for name in RECURRENT:
+            setattr(torch._VF, name, self._recurrent(getattr(torch._VF, name)))
         torch.Tensor.bernoulli_ = self._bernoulli(torch.Tensor.bernoulli_)  # type: ignore[method-assign]
         autograd = torch.autograd
         self._backward, self._grad = autograd.backward, autograd.grad
@@ -131,6 +134,28 @@ class Watch:
                 dropout_p = 0.0
             attended = attend(query, key, value, attn_mask, dropout_p, *arguments, **options)
             return attended * factor
+
+        return watched
+
+    def _recurrent(self, run: Callable) -> Callable:
+        """Return what computes recurrent layers, which drops numbers out from one to the next."""
+
+        @functools.wraps(run)
+        def watched(*arguments: Any) -> Any:
+            given = list(arguments)
+            at = next(i for i, given_one in enumerate(given) if isinstance(given_one, bool))
+            weights, (layers, rate, training, both) = list(given[at - 1]), given[at + 1 : at + 5]
+            if not self.drops_out and training and rate:
+                each = len(weights) // (layers * (1 + both))
+                steps = given[0].numel() // given[0].shape[-1]
+                shape = (steps, weights[each * (1 + both)].shape[1] if layers > 1 else 0)
+                for level in range(1, layers):
+                    factor = self._factor("", rate, shape)
+                    for way in range(1 + both):
+                        place = each * (level * (1 + both) + way)
+                        weights[place] = weights[place] * factor  # as its input would be
+                given[at - 1], given[at + 2] = weights, 0.0
+            return run(*given)
 
         return watched
 

@@ -65,12 +65,13 @@ def test_a_search_begins_with_nothing_judged_and_nothing_tried():
 def test_a_weight_that_the_port_lacks_is_missing_without_a_search():
     pairings = [
         SimpleNamespace(unit={"name": name}, missing=missing)
-        for name, missing in (("a", ["bias"]), ("b", []), ("c", ["kernel", "beta"]))
+        for name, missing in (("a", ["bias"]), ("b", ["key bias"]), ("c", ["kernel", "beta"]))
     ]
-    edits = [edit(f"{name}: no {role}") for name in "abcd" for role in ("bias", "beta")]
+    places = ("a", "b", "key", "b.key", "a.key", "c")
+    edits = [edit(f"{name}: no {role}") for name in places for role in ("bias", "beta")]
     search = search_of(lambda rung, names: [] if names else [compared()], *edits)
     search.ladder.port = SimpleNamespace(mapping=SimpleNamespace(pairings=pairings))
-    missing = ["a: no bias", "c: no beta"]
+    missing = ["a: no bias", "key: no bias", "b.key: no bias", "c: no beta"]
     assert search.missing() == missing
     assert search.explain() == []
     assert search.ladder.asked[-1][:3] == ("layers", missing, [])

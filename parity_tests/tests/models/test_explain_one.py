@@ -1,12 +1,10 @@
 """What explains one difference of a model's port: what is tried, what is chosen, and where else."""
 
 import math
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from parity_tests.models.explain import possible
 from parity_tests.models.sides import WHOLE
 from parity_tests.ports.messages import PortError
 from parity_tests.tests.models.test_explain import compared, edit, finding, search_of
@@ -67,32 +65,6 @@ def test_weights_that_only_the_port_has_are_tried_first_and_all_together(rung):
     first, *rest = search._candidates(rung, ["a: it has a bias"], compared(where="m/b"))
     assert first == [("b: it has a bias", "c: it has a bias")]
     assert not any("it has" in " ".join(names) for stage in rest for names in stage)
-
-
-def test_a_port_has_no_more_weights_than_its_modules_train():
-    mistakes = ("tanh", "it has a bias", "it has a beta", "it has a gamma")
-    edits = [
-        edit(f"{name}: {mistake}", "trajectory" if "it has" in mistake else "layers")
-        for name in "abc"
-        for mistake in mistakes
-    ]
-    pairings = [
-        SimpleNamespace(
-            unit={"name": name}, extra=extra, module={"weights": {n: [[], t] for n, t in held}}
-        )
-        for name, extra, held in (
-            ("a", ("bias",), [("weight", True), ("bias", True)]),
-            ("b", ("weight", "bias"), [("weight", True), ("bias", False)]),
-            ("c", ("in.bias",), [("in.bias", True)]),
-        )
-    ]
-    left = [of["name"] for of in possible(edits, pairings)]
-    assert left == [
-        *("a: tanh", "a: it has a bias", "a: it has a beta"),
-        *("b: tanh", "b: it has a gamma"),
-        *("c: tanh", "c: it has a bias", "c: it has a beta"),
-    ]
-    assert possible(edits, []) == [of for of in edits if of["rung"] == "layers"]
 
 
 def test_a_mistake_that_several_layers_can_have_is_tried_in_all_of_them():

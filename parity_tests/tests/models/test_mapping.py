@@ -1,9 +1,11 @@
 """Which layer is which module: by order, by shape, by name, by hand; and what is refused."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
-from parity_tests.models.mapping import by_hand, mappings
+from parity_tests.models.mapping import by_hand, mappings, possible
 from parity_tests.ports.messages import UnusablePort
 
 
@@ -181,3 +183,33 @@ def test_each_shape_of_a_layer_is_named_once():
     layer["weights"] |= {"bias": ["p", [3]], "other": ["q", [3]]}
     with pytest.raises(UnusablePort, match=r"model/one \(Dense of \(2, 3\), \(3,\)\)"):
         mappings([layer], [])
+
+
+def test_a_port_has_no_more_weights_than_its_modules_train():
+    mistakes = ("tanh", "it has a bias", "it has a beta", "it has a gamma")
+    edits = [
+        {
+            "name": f"{name}: {mistake}",
+            "where": name,
+            "rung": "trajectory" if "it has" in mistake else "layers",
+        }
+        for name in "abc"
+        for mistake in mistakes
+    ]
+    pairings = [
+        SimpleNamespace(
+            unit={"name": name}, extra=extra, module={"weights": {n: [[], t] for n, t in held}}
+        )
+        for name, extra, held in (
+            ("a", ("bias",), [("weight", True), ("bias", True)]),
+            ("b", ("weight", "bias"), [("weight", True), ("bias", False)]),
+            ("c", ("in.bias",), [("in.bias", True)]),
+        )
+    ]
+    left = [of["name"] for of in possible(edits, pairings)]
+    assert left == [
+        *("a: tanh", "a: it has a bias", "a: it has a beta"),
+        *("b: tanh", "b: it has a gamma"),
+        *("c: tanh", "c: it has a bias", "c: it has a beta"),
+    ]
+    assert possible(edits, []) == [of for of in edits if of["rung"] == "layers"]

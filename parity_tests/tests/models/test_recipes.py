@@ -222,8 +222,8 @@ def test_query_key_and_value_of_attention_are_packed(bias):
     expected = np.concatenate([w[f"{part} kernel"].reshape(4, 6).T for part in parts])
     assert found["in_proj_weight"].tolist() == expected.tolist()
     assert found["out_proj.weight"].tolist() == w["output kernel"].reshape(6, 4).T.tolist()
-    packed = "heads folded, query, key and value packed"
-    said = [packed, "heads folded, (2, 3, 4) to (out, in)", packed, "as it is"]
+    said = ["heads folded, (4, 2, 3) to (out, in), 3 packed in one"]
+    said += ["heads folded, (2, 3, 4) to (out, in)", "heads folded, 3 packed in one", "as it is"]
     assert [row[2] for row in pairing(layer, port).lines()] == said[: 4 if bias else 2]
     if bias:
         expected = np.concatenate([w[f"{part} bias"].ravel() for part in parts])
@@ -308,4 +308,6 @@ def test_every_class_of_layers_has_its_modules():
         "SimpleRNN": ("RNN",),
         "Bidirectional": ("LSTM", "GRU", "RNN"),
         "MultiHeadAttention": ("MultiheadAttention",),
+        "Joined": ("Linear",),
+        "Stacked": ("LSTM", "GRU", "RNN"),
     }

@@ -5,6 +5,11 @@ PACKAGES = "parity_tests/tests/packages"
 CLIMB = "parity_tests/tests/mutation/climb.py"
 PORTS = "parity_tests/tests/ports"
 MODELS = "parity_tests/tests/models"
+RECIPES = [
+    f"{MODELS}/test_recipes.py",
+    f"{MODELS}/test_recurrent_recipes.py",
+    f"{MODELS}/test_joined.py",
+]
 PORT = ["-k", "not tf_reference and not keras", "-m", "not soak"]
 
 JUDGES: dict[str, list[str]] = {
@@ -51,15 +56,9 @@ JUDGES: dict[str, list[str]] = {
     "parity_tests/ladder/tolerance.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/report.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/models/compared.py": [f"{MODELS}/test_compared.py"],
-    "parity_tests/models/units.py": [f"{MODELS}/test_units.py"],
-    "parity_tests/models/moves.py": [
-        f"{MODELS}/test_recipes.py",
-        f"{MODELS}/test_recurrent_recipes.py",
-    ],
-    "parity_tests/models/recipes.py": [
-        f"{MODELS}/test_recipes.py",
-        f"{MODELS}/test_recurrent_recipes.py",
-    ],
+    "parity_tests/models/units.py": [f"{MODELS}/test_units.py", f"{MODELS}/test_joined.py"],
+    "parity_tests/models/moves.py": RECIPES,
+    "parity_tests/models/recipes.py": RECIPES,
     "parity_tests/models/explain.py": [
         f"{MODELS}/test_explain.py",
         f"{MODELS}/test_explain_one.py",
