@@ -142,7 +142,8 @@ def recurrent(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | N
             return None
         ways = [("forward ", ""), ("backward ", "_reverse")] if both else [("", "")]
         for prefix, end in ways:
-            ties += _of_part(unit, part, _direction(part, module, kind, prefix, f"_l{level}{end}"))
+            own = _direction(part, module, kind, prefix, f"_l{level}{end}")
+            ties += own if part is unit else _of_part(part, own)
     tied = {name for of in ties for name in of.names}
     return Pairing(unit, module, tuple(ties), tuple(n for n in module["weights"] if n not in tied))
 
@@ -151,13 +152,10 @@ MODULES = {"LSTM": "LSTM", "GRU": "GRU", "SimpleRNN": "RNN"}
 """By the class of a recurrent layer, that of its module."""
 
 
-def _of_part(
-    unit: Mapping[str, Any], part: Mapping[str, Any], ties: Iterable[Tie]
-) -> Iterator[Tie]:
+def _of_part(part: Mapping[str, Any], ties: Iterable[Tie]) -> Iterator[Tie]:
     """Yield the ties of a part of a unit with the roles that its weights have in the unit."""
     for of in ties:
-        own = of.roles if part is unit else tuple(f"{part['name']} {role}" for role in of.roles)
-        yield replace(of, roles=own)
+        yield replace(of, roles=tuple(f"{part['name']} {role}" for role in of.roles))
 
 
 def _direction(
@@ -214,6 +212,8 @@ def attention(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | N
 
 def joined(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None:
     """Pair layers that take the same input with one linear layer for all of them."""
+    if "weight" not in module["weights"]:
+        return None
     inputs = module["weights"]["weight"][0][1]
     sizes, ties = [], []
     for part in unit["parts"]:
@@ -223,7 +223,7 @@ def joined(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None
         if paired is None:
             return None
         sizes.append(size)
-        ties.append(list(_of_part(unit, part, paired.ties)))
+        ties.append(list(_of_part(part, paired.ties)))
     if len({len(of) for of in ties}) > 1:
         return None
     found = tuple(packed(of, sizes) for of in zip(*ties, strict=True))

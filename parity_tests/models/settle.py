@@ -103,17 +103,20 @@ class Settling:
             pass
         else:
             return []
-        shapes = [of["weights"]["weight"][0] for of in said["units"] if of["class"] == "Linear"]
+        linear = [of["weights"] for of in said["units"] if of["class"] == "Linear"]
+        shapes = [weights["weight"][0] for weights in linear if "weight" in weights]
         levels = {of["config"].get("num_layers", 1) for of in said["units"]} - {1}
-        found = []
+        found: list[list[str]] = []
         for kind, paths in self._runs(units):
+            size = next((n for n in levels if len(paths) % n == 0), 1)
             if kind == "linear":
                 kernels = [units[path]["weights"]["kernel"][1] for path in paths]
                 together = [sum(int(np.prod(shape[1:])) for shape in kernels), kernels[0][0]]
-                found += [paths] if len(paths) > 1 and together in shapes else []
-            else:
-                size = next((n for n in levels if len(paths) % n == 0), len(paths))
-                found += [paths[i : i + size] for i in range(0, len(paths), size) if size > 1]
+                size = len(paths) if together in shapes else 1
+            for start in range(0, len(paths), size) if size > 1 else ():
+                group = paths[start : start + size]
+                if {*group}.isdisjoint(path for of in found for path in of):  # as if called again
+                    found.append(group)
         return found
 
     def _runs(self, units: Mapping[str, Described]) -> Iterator[tuple[str, list[str]]]:

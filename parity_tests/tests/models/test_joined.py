@@ -46,7 +46,9 @@ def test_units_of_a_group_are_one_with_the_weights_of_all():
         },
         "parts": [QUERY, KEY],
     }
+    assert joined(KEY, QUERY)["class"] == "Joined"
     assert joined(named("a", "LSTM", {}), named("b", "LSTM", {}))["class"] == "Stacked"
+    assert joined(QUERY, KEY | {"path": "other/key"})["path"] == "m/query, key"
     assert units.joined([QUERY], []) == [QUERY]
     roots = [part | {"path": part["name"]} for part in (QUERY, KEY)]
     assert joined(*roots)["path"] == "query, key"
@@ -64,12 +66,12 @@ def call(name, given, output, **more):
 
 
 def test_calls_with_one_input_are_one_whose_outputs_lie_side_by_side():
-    q, k = (np.arange(n, dtype="float32") for n in (12, 10))
-    x = np.ones((2, 4))
+    q, k = (np.arange(n, dtype="float32") for n in (36, 30))
+    x = np.ones((2, 3, 4))
     calls = [
         call("first", x, q),
-        call("m/query", x, q.reshape(2, 2, 3), masked=True),
-        call("m/key", x, k.reshape(2, 5)),
+        call("m/query", x, q.reshape(2, 3, 2, 3), masked=True),
+        call("m/key", x, k.reshape(2, 3, 5)),
         call("m/key", x, k),
         call("last", x, k),
     ]
@@ -77,7 +79,7 @@ def test_calls_with_one_input_are_one_whose_outputs_lie_side_by_side():
     found = units.join_calls(calls, order, [["m/query", "m/key"]])
     assert [of["unit"] for of in found] == ["first", "m/query, key", "m/key", "last"]
     assert order == [["m", 0], ["query", 1], ["key", 2], ["again", 2], ["last", 3], ["end", 4]]
-    both = np.concatenate([q.reshape(2, 6), k.reshape(2, 5)], 1)
+    both = np.concatenate([q.reshape(2, 3, 6), k.reshape(2, 3, 5)], 2)
     assert found[1]["output"].tolist() == both.tolist()
     assert found[1]["returned"].tolist() == (both + 1).tolist()
     assert (found[1]["masked"], found[1]["inputs"][0].tolist()) == (True, x.tolist())
@@ -87,9 +89,10 @@ def test_calls_with_one_input_are_one_whose_outputs_lie_side_by_side():
 
 def test_calls_in_a_row_are_one_from_the_first_input_to_the_last_output():
     first = call("m/a", np.zeros((2, 3)), np.ones((2, 3)))
-    last = call("m/b", np.ones((2, 3)), np.full((2, 3), 5.0))
-    (found,) = units.join_calls([first, last], [], [["m/a", "m/b"]])
-    assert found == {**last, "unit": "m/a, b", "inputs": first["inputs"]}
+    then = call("m/b", np.ones((2, 3)), np.full((2, 3), 4.0))
+    last = call("m/c", np.ones((2, 3)), np.full((2, 3), 5.0))
+    (found,) = units.join_calls([first, then, last], [], [["m/a", "m/b", "m/c"]])
+    assert found == {**last, "unit": "m/a, b, c", "inputs": first["inputs"]}
 
 
 def test_layers_of_one_input_are_packed_in_one_linear_layer():

@@ -179,7 +179,7 @@ def test_a_separable_convolution_is_two_that_have_its_weights_and_give_its_numbe
     size, kind, bias
 ):
     made = getattr(layers, kind)
-    options = {"depth_multiplier": 2, "use_bias": bias}
+    options = {"depth_multiplier": 2, "use_bias": bias, "dtype": "float64"}
     first = made(5, 3, 1, "same", dilation_rate=2, activation="tanh", name="first", **options)
     inner = keras.Sequential([made(3, 2, 2, name="second", **options)], name="inner")
     model = model_of(first, inner, layers.Flatten(), inputs=(9,) * size + (4,))
@@ -192,7 +192,10 @@ def test_a_separable_convolution_is_two_that_have_its_weights_and_give_its_numbe
     parts = units.of(model)
     ends = ("first.depthwise", "first.pointwise", "second.depthwise", "second.pointwise")
     assert tuple(names(parts)) == ends
-    assert parts[0].path == f"{first.path}.depthwise"
+    assert [p.path for p in parts[:2]] == [f"{first.path}.{e}" for e in ("depthwise", "pointwise")]
+    assert [part.use_bias for part in parts[:2]] == [False, bias]
+    assert [part.compute_dtype for part in parts] == ["float64"] * 4
+    assert (parts[0].depth_multiplier, parts[1].kernel_size) == (2, (1,) * size)
     roles = ["kernel", "bias"] if bias else ["kernel"]
     found = [units.describe(part) for part in parts]
     assert [list(of["weights"]) for of in found] == [["kernel"], roles] * 2
