@@ -3,7 +3,6 @@
 import io
 import math
 import sys
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing, redirect_stdout
 from dataclasses import replace
@@ -12,14 +11,15 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.models.compared import Compared, folded_like
+from parity_tests.models.compared import Compared
+from parity_tests.models.draws import Draws
 from parity_tests.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.mapping import possible
 from parity_tests.models.reference import KerasProcess
-from parity_tests.models.settle import Settling, near
+from parity_tests.models.settle import Settling
 from parity_tests.models.sides import KerasSide
-from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort, numbered
+from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.user_port import Process
 from parity_tests.ports.verdicts import Finding, Verdicts, print_wrapped
 from torch_port.files import check_input
@@ -240,63 +240,25 @@ class _Examination:
 
     def _judge_noise(self) -> bool:
         """Judge what is switched off in all that follows; return whether nothing else is drawn."""
-        if self._draws():
+        draws = Draws(self.port, self.truth)
+        if draws.draws_others():
             said = "the port draws random numbers otherwise than by dropout: no more can be judged"
             if any(of.startswith("Gaussian") for of in self.truth.noise(True)):  # as torch has none
                 self.verdicts.add("noise", f"not judged: {said}")
             else:
                 self._fail_noise(said)
             return False
-        wrong, seen = [], False
-        for training, mode in ((True, "in training"), (False, "in inference")):
-            port, model = self.port.trace(training)[0]["noise"], self.truth.noise(training)
-            seen = seen or bool(model)
-            alone = (Counter(port) - Counter(model), Counter(model) - Counter(port))
-            if any(alone):
-                shown = [", ".join(of.elements()) or "none" for of in alone]
-                wrong.append(f"dropout {shown[0]} in the port, {shown[1]} in the model, {mode}")
-        if wrong:
+        if wrong := draws.differences():
             self._fail_noise(*wrong)
-        elif seen:
-            self._judge_places()
+        elif self.truth.noise(True):
+            judged, left = draws.judged()
+            self.ladder.unseen.update(left)
+            self.verdicts.add("noise", f"pass, by {judged}; it is switched off in what follows")
         return True
 
     def _fail_noise(self, *said: str) -> None:
         self.verdicts.add("noise", f"FAIL {'; '.join(said)}")
         self.verdicts.findings += [f"noise: {text}" for text in said]
-
-    def _judge_places(self) -> None:
-        """Judge where the noise is: each is replaced by a factor of its own, on both sides."""
-        plain, marked = (self._agree(marked) for marked in (False, True))
-        if plain and not marked:
-            self._fail_noise(
-                "dropout is in another place: where each multiplies by 1 + its rate, the outputs "
-                "in training are others"
-            )
-            return
-        judged = "rates, numbers of draws and places"
-        if not plain:
-            judged = "rates and numbers of draws"
-            self.ladder.unseen.add("the places of dropout, since the outputs differ without it")
-        self.verdicts.add("noise", f"pass, by {judged}; it is switched off in what follows")
-
-    def _agree(self, marked: bool) -> bool:
-        """Return whether the outputs in training are the model's."""
-        of_port = self.port.trace(True, marked=marked)[1]
-        of_model = self.truth.marked() if marked else self.truth.trace(True)[1]
-        sides = (numbered(of, "outputs") for of in (of_port, of_model))
-        for index, (port, truth) in enumerate(zip(*sides, strict=False)):
-            returned = self.port.returned(index, port)
-            if not near(returned, folded_like(truth, returned)):
-                return False
-        return True
-
-    def _draws(self) -> bool:
-        """Return whether the port draws random numbers that were not switched off."""
-        runs = [self.port.trace(True, seed=seed)[1] for seed in (0, 1)]
-        return runs[0].keys() != runs[1].keys() or not all(
-            np.array_equal(array, runs[1][name], equal_nan=True) for name, array in runs[0].items()
-        )
 
     def _judge(self, rung: str, made: list[str]) -> list[str]:
         """Judge a rung; return the mistake that is the framework's own, if that explains it."""

@@ -48,6 +48,8 @@ def _input(rng: np.random.Generator, tensor: Any, model: Any, floatx: str) -> np
 
 def _tokens(tensor: Any, model: Any) -> int:
     """Return how many tokens an input may have; 0 if it takes no tokens."""
+    if len(tensor.shape) > 2 and "int" not in str(tensor.dtype):
+        return 0
     for layer in model.layers:
         limits = [part.input_dim for part in (layer, *walk(layer)) if isinstance(part, Embedding)]
         for node in layer._inbound_nodes:

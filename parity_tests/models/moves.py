@@ -39,6 +39,7 @@ CONVOLUTIONS = {
 TRANSPOSED = {
     3: axes("(k, out, in) to (in, out, k)", 2, 1, 0),
     4: axes("HWOI to IOHW", 3, 2, 0, 1),
+    5: axes("DHWOI to IODHW", 4, 3, 0, 1, 2),
 }
 
 

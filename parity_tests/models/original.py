@@ -315,18 +315,20 @@ class Original:
         found: dict[str, np.ndarray] = {}
         losses = []
         inputs, targets = self._tensors(self.inputs), self._tensors(self.targets)
+        self.noise.drawn = []
         with self._edited(edits), units.gradients_seen(self.model) as gradients:
             for step in range(steps):
                 self.model.reset_metrics()
                 logs = self.model.train_step((inputs, targets))
                 losses.append(float(logs["loss"]))
                 if step == 0:
+                    noise, self.noise.drawn = self.noise.drawn, []
                     found |= {f"gradient {path}": array for path, array in gradients.items()}
                     found |= {f"first {path}": array for path, array in self._values().items()}
             found |= {f"last {path}": array for path, array in self._values().items()}
             found |= listed("outputs", self.model(self._tensors(self.inputs), training=False))
         found["losses"] = np.array(losses, self.floatx)
-        return {}, found
+        return {"noise": noise}, found
 
 
 VISIBLE = 1e-6

@@ -129,6 +129,13 @@ def normalization(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing
     return _plain(unit, module, {role: (name, SAME) for role, name in wanted.items()})
 
 
+def prelu(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None:
+    """Pair slopes that are learned, one for each channel."""
+    shape = _shape(unit, "alpha")
+    move = Move("(..., channels) to (channels)", lambda a: a.ravel(), lambda a: a.reshape(shape))
+    return _plain(unit, module, {"alpha": ("weight", move)})
+
+
 def recurrent(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing | None:
     """Pair recurrent layers, as many as the module has, each in one direction or in both."""
     parts = unit.get("parts", [unit])
@@ -272,6 +279,7 @@ def _alike(role: str, name: str, names: list[str]) -> bool:
 
 
 NORMS = ("BatchNorm1d", "BatchNorm2d", "BatchNorm3d", "SyncBatchNorm")
+INSTANCES = ("InstanceNorm1d", "InstanceNorm2d", "InstanceNorm3d")
 RECIPES: dict[str, tuple[tuple[str, ...], Callable[..., Pairing | None]]] = {
     "Dense": (("Linear", "Conv1d", "Conv2d"), dense),
     "EinsumDense": (("Linear",), einsum_dense),
@@ -282,11 +290,13 @@ RECIPES: dict[str, tuple[tuple[str, ...], Callable[..., Pairing | None]]] = {
     "DepthwiseConv2D": (("Conv2d",), depthwise),
     "Conv1DTranspose": (("ConvTranspose1d",), transposed),
     "Conv2DTranspose": (("ConvTranspose2d",), transposed),
+    "Conv3DTranspose": (("ConvTranspose3d",), transposed),
     "Embedding": (("Embedding", "EmbeddingBag"), embedding),
     "BatchNormalization": (NORMS, normalization),
     "LayerNormalization": (("LayerNorm",), normalization),
     "RMSNormalization": (("RMSNorm",), normalization),
-    "GroupNormalization": (("GroupNorm",), normalization),
+    "GroupNormalization": (("GroupNorm", *INSTANCES), normalization),
+    "PReLU": (("PReLU",), prelu),
     "LSTM": (("LSTM",), recurrent),
     "GRU": (("GRU",), recurrent),
     "SimpleRNN": (("RNN",), recurrent),

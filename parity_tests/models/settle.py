@@ -10,7 +10,7 @@ import numpy as np
 from parity_tests.models.compared import folded_like
 from parity_tests.models.ladder import ModelLadder
 from parity_tests.models.mapping import ModelMapping, by_hand, mappings
-from parity_tests.models.moves import Arrays
+from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.recipes import pairing
 from parity_tests.models.sides import AXES, OUTPUTS, Answers, KerasSide, PortSide, axes_of_class
 from parity_tests.ports.messages import CHANNELS_FIRST_FROM, PortError, UnusablePort, numbered
@@ -22,6 +22,8 @@ MOST_ORDERS = 24
 """Orders of several inputs that are tried, those of the model first."""
 SWAPS = 40
 """Exchanges of alike modules that are tried."""
+BRANCHES = (1, 2)
+"""Modules in a row that are exchanged, as a convolution with its normalization."""
 LAYOUTS = {
     "NCHW": "channels first",
     "NHWC": "as it is",
@@ -146,23 +148,22 @@ class Settling:
             mapping = ModelMapping((), "")
             side = PortSide(self.process, mapping, (form, form), order, batch, self.weights)
             try:
-                traced, arrays = side.trace(False)
+                traced, _ = side.trace(False)
             except PortError as error:
                 problems.append(error)
                 continue
-            of_port = [call["unit"] for call in traced["calls"]]
-            ordered = _in_order(said["units"], of_port)
+            ordered = _in_order(said["units"], [call["unit"] for call in traced["calls"]])
             for mapping in [by_hand(units, ordered, given)] if given else mappings(units, ordered):
                 known = replace(side, mapping=mapping, kept=Answers())
-                yield replace(known, axes=self._axes(known, of_port, arrays))
+                yield replace(known, axes=self._axes(known))
 
-    def _axes(self, side: PortSide, called: list[str], arrays: Arrays) -> dict[str, str]:
+    def _axes(self, side: PortSide) -> dict[str, str]:
         """Return where modules have their axes whose class does not say so.
 
         The shape of what each is given says so; else, the numbers in it.
         """
-        calls, of_model = self.truth.trace(False)
-        of_units = [call["unit"] for call in calls]
+        (calls, of_model), (traced, arrays) = self.truth.trace(False), side.trace(False)
+        of_units, called = ([call["unit"] for call in of] for of in (calls, traced["calls"]))
         found: dict[str, str] = {}
         for pair in side.mapping.pairings:
             path, unit = pair.module["path"], pair.unit["path"]
@@ -200,15 +201,10 @@ class Settling:
         better = True
         while better:
             better = False
-            for one, other in self._alike(side):
-                pairs = list(side.mapping.pairings)
-                swapped = (
-                    pairing(pairs[one].unit, pairs[other].module),
-                    pairing(pairs[other].unit, pairs[one].module),
-                )
-                if None in swapped or tried == SWAPS:
+            for (one, other), length in product(self._alike(side), BRANCHES):
+                pairs = self._swapped(side.mapping.pairings, one, other, length)
+                if pairs is None or tried == SWAPS:
                     continue
-                pairs[one], pairs[other] = swapped  # type: ignore[assignment]
                 how = side.mapping.how.removesuffix(BY_INPUTS) + BY_INPUTS
                 mapping = ModelMapping(tuple(pairs), how)
                 changed = replace(side, mapping=mapping, kept=Answers())
@@ -217,6 +213,40 @@ class Settling:
                     side, best, better = changed, agreement, True
                     break
         return side
+
+    def _swapped(
+        self, pairings: Sequence[Pairing], one: int, other: int, length: int
+    ) -> list[Pairing] | None:
+        """Return pairs of which two have each other's modules, and so those that they lead to.
+
+        Args:
+            pairings: As they are.
+            one: The place of a pair.
+            other: That of another.
+            length: How many pairs in a row are exchanged.
+        """
+        found = list(pairings)
+        for step in range(length):
+            if step:
+                one, other = (self._following(found, place) for place in (one, other))
+            if -1 in (one, other) or one == other:
+                return None
+            first = pairing(found[one].unit, found[other].module)
+            second = pairing(found[other].unit, found[one].module)
+            if first is None or second is None:
+                return None
+            found[one], found[other] = first, second
+        return found
+
+    def _following(self, pairings: Sequence[Pairing], place: int) -> int:
+        """Return the place of the unit that is given what another returns; -1 if there is none."""
+        calls, arrays = self.truth.trace(False)
+        units = [call["unit"] for call in calls]
+        returned = arrays[f"call {units.index(pairings[place].unit['path'])} returned"]
+        for index, unit in enumerate(units):
+            if np.array_equal(arrays[f"call {index} input 0"], returned):
+                return [pair.unit["path"] for pair in pairings].index(unit)
+        return -1
 
     def _alike(self, side: PortSide) -> Iterator[tuple[int, int]]:
         """Yield the places of two pairs that may be the wrong way round."""

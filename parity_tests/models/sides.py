@@ -13,7 +13,7 @@ from parity_tests.models.reference import KerasProcess
 from parity_tests.ports.messages import CHANNELS_FIRST_FROM, numbered
 from parity_tests.ports.user_port import Process
 
-CHANNELS_FIRST = ("Conv", "BatchNorm", "SyncBatchNorm", "GroupNorm", "InstanceNorm")
+CHANNELS_FIRST = ("Conv", "BatchNorm", "SyncBatchNorm", "GroupNorm", "InstanceNorm", "PReLU")
 STEPS = 5
 """Of training, enough for a schedule that is one step off to show."""
 
@@ -79,6 +79,10 @@ class KerasSide:
     def noise(self, training: bool) -> list[str]:
         """Return each dropout, in the order of execution, such as "0.5 of 256 numbers"."""
         return self._ask("trace", (), training=training, window=WHOLE)[0]["noise"]
+
+    def noise_of_step(self) -> list[str]:
+        """Return each dropout of the first step of training."""
+        return self._ask("train", (), steps=STEPS)[0]["noise"]
 
     def marked(self) -> Arrays:
         """Return the outputs in training where each dropout multiplies by 1 + its rate."""
@@ -163,7 +167,8 @@ class PortSide:
         if "train" not in self.kept:
             session = self.begin()
             options = {"form": self.form, "steps": STEPS, "session": session}
-            _, found = self.process.ask("steps", self.batch, **options)
+            said, found = self.process.ask("steps", self.batch, **options)
+            self.kept["noise of the step"] = said["noise"]
             kept = {name: array for name, array in found.items() if name == "losses"}
             for prefix in ("gradient ", "first ", "last "):
                 own = {k.removeprefix(prefix): a for k, a in found.items() if k.startswith(prefix)}
@@ -184,6 +189,11 @@ class PortSide:
 
     def _axes(self, module: Mapping[str, Any]) -> str:
         return self.axes.get(module["path"]) or axes_of_class(module) or "as it is"
+
+    def noise_of_step(self) -> list[str]:
+        """Return each dropout of the first step of training."""
+        self.train()
+        return self.kept["noise of the step"]
 
     def returned(self, index: int, array: np.ndarray) -> np.ndarray:
         """Return one output as the Keras model returns it."""

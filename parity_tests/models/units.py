@@ -230,7 +230,7 @@ def traced(units: list[Any], order: list[list[Any]]) -> Iterator[list[dict[str, 
                 returned = right(layer, *arguments, **options)
             output = seen[-1] if seen else returned
             if isinstance(layer, RECURRENT):
-                output = _sequence(layer, arguments[0], options)
+                output = _sequence(layer, arguments, options)
         finally:
             inside.pop()
         given = [a for a in (*arguments, *options.values()) if keras.ops.is_tensor(a)]
@@ -266,11 +266,11 @@ def _activation_seen(layer: Any, seen: list[Any]) -> Iterator[None]:
         seen.append(value)
         return right(value)
 
-    with mock.patch.object(layer, "activation", activation):
+    with mock.patch.dict(vars(layer), activation=activation):  # also of a part
         yield
 
 
-def _sequence(layer: Any, inputs: Any, options: dict[str, Any]) -> Any:
+def _sequence(layer: Any, arguments: Sequence[Any], options: dict[str, Any]) -> Any:
     """Return what a recurrent layer computes at every step, whatever it returns."""
     parts = [layer]
     if isinstance(layer, keras.layers.Bidirectional):
@@ -279,7 +279,8 @@ def _sequence(layer: Any, inputs: Any, options: dict[str, Any]) -> Any:
         for part in parts:
             if hasattr(part, "return_sequences"):
                 stack.enter_context(mock.patch.object(part, "return_sequences", True))
-        return layer.call(inputs, mask=options.get("mask"))
+        kept = {name: a for name, a in options.items() if name in ("mask", "initial_state")}
+        return layer.call(*arguments, **kept)
 
 
 @contextlib.contextmanager

@@ -3,13 +3,14 @@
 import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from parity_tests.ports.arguments import call, roles
+from parity_tests.ports.arguments import OF_NAME, call, roles
 from parity_tests.ports.find import Found
 from parity_tests.ports.found_port import FoundPort, to_numpy
 from parity_tests.ports.messages import CHANNELS_FIRST_FROM, UnusablePort, numbered
@@ -31,7 +32,10 @@ def plain_step(names: Mapping[str, Any]) -> Callable[..., Any]:
     Raises:
         UnusablePort: If it has neither.
     """
-    loss = next((names[n] for n in ("loss", "criterion", "loss_fn") if n in names), None)
+    named = [value for name, value in names.items() if OF_NAME.get(name) == "criterion"]
+    losses = [value for value in named if callable(value)]
+    losses += [value for value in names.values() if isinstance(value, nn.modules.loss._Loss)]
+    loss = losses[0] if losses else None
     optimizer = next((v for v in names.values() if isinstance(v, torch.optim.Optimizer)), None)
     if loss is None or optimizer is None:
         raise UnusablePort(
@@ -235,9 +239,11 @@ class FoundModule(FoundPort):
         if self.model.training:  # what is called before each epoch, and may freeze a part
             self.model.train()
         for number in range(steps):
+            self.watch.noise = []
             _, seen = self.step(arrays, form)
             losses += [seen.pop("")] if "" in seen else []
             if number == 0:
+                noise = self.watch.noise
                 found |= {f"gradient {n}": g for n, g in seen.items() if n in trained}
                 found |= {f"first {n}": to_numpy(w) for n, w in self._tensors().items()}
         found |= {f"last {n}": to_numpy(w) for n, w in self._tensors().items()}
@@ -246,7 +252,7 @@ class FoundModule(FoundPort):
         found |= {f"outputs {i}": to_numpy(o) for i, o in enumerate(_flat(outputs))}
         if len(losses) == steps:
             found["losses"] = np.array(losses)
-        return {}, found
+        return {"noise": noise}, found
 
 
 def _statistics(model: nn.Module) -> dict[str, torch.Tensor]:
@@ -304,7 +310,12 @@ def _first(output: Any) -> Any:
     return output[0] if isinstance(output, tuple | list) else output
 
 
-def _flat(outputs: Any) -> list[Any]:
-    if isinstance(outputs, dict):
+def _flat(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors that a model returns: one, in a tuple, a dict or a dataclass."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    if is_dataclass(outputs):
+        outputs = vars(outputs)
+    if isinstance(outputs, Mapping):
         outputs = list(outputs.values())
-    return list(outputs) if isinstance(outputs, tuple | list) else [outputs]
+    return [o for o in outputs if isinstance(o, torch.Tensor)] if outputs else []

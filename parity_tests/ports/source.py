@@ -128,11 +128,13 @@ def steps(tree: ast.Module) -> Iterator[str]:
     known |= {name for name, node in defined.items() if _takes_data(node)}
     usual = [name for name in STEPS if name in known]
     training = _training(defined)
-    yield from sorted(usual, key=lambda name: name in defined and name not in training)
+    idle = [name for name in usual if name in defined and name not in training]
+    yield from (name for name in usual if name not in idle)
     others = [name for name in training if name not in STEPS and _takes_data(defined[name])]
     yield from (name for name in others if not loops(defined[name]) and name not in LOOPS)
     yield from (name for name in others if loops(defined[name]) or name in LOOPS)
     yield from (name for name in training if not _takes_data(defined[name]))
+    yield from idle  # such as a step that only returns the loss, to a loop that trains
 
 
 def _takes_data(node: ast.FunctionDef) -> bool:
