@@ -148,7 +148,7 @@ class _Examination:
         self.verdicts.shown["mapping"] = self.port.mapping.rows()
         for output in dict.fromkeys(self.port.outputs):
             if output != "as it is":
-                self.verdicts.say(f"the port returns {output}, the model probabilities")
+                self.verdicts.say(f"the port returns {output}")
         pairs = self.port.mapping.pairings
         missing = [pair.path(role) for pair in pairs for role in pair.missing]
         if missing:

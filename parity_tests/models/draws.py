@@ -80,7 +80,8 @@ class Draws:
         sides = (numbered(of, "outputs") for of in (of_port, of_model))
         for index, (port, truth) in enumerate(zip(*sides, strict=False)):
             returned = self.port.returned(index, port)
-            if not near(returned, folded_like(truth, returned)):
+            expected = self.port.expected(index, truth)
+            if not near(returned, folded_like(expected, returned)):
                 return False
         return True
 

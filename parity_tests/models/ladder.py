@@ -221,9 +221,10 @@ class ModelLadder:
         for index in range(len(numbered(expected, "outputs"))):
             name = f"outputs {index}"
             label = f"output {index} of the model {mode}{how}"
-            others = [right[name], *(of[name] for of in of_yards)]
             port = self.port.returned(index, found[name])
-            truth = folded_like(expected[name], port)  # as (8, 1) into (8,)
+            wanted = [expected[name], right[name], *(of[name] for of in of_yards)]
+            truth, *others = (self.port.expected(index, array) for array in wanted)
+            truth = folded_like(truth, port)  # as (8, 1) into (8,)
             yield self._compare(label, "", port, truth, others)
 
     def outputs(self, made: list[str], tried: list[str]) -> Iterator[Compared]:
@@ -291,8 +292,9 @@ class ModelLadder:
         port, model, *others = self._trained(tried, STEPS)
         for index, expected in enumerate(numbered(model, "outputs")):
             name = f"outputs {index}"
-            known = [of[name] for of in others]
-            truth = folded_like(expected, port[name])
+            wanted = [expected, *(of[name] for of in others)]
+            truth, *known = (self.port.expected(index, array) for array in wanted)
+            truth = folded_like(truth, port[name])
             yield self._compare(f"output {index} after all steps", "", port[name], truth, known)
 
 

@@ -287,8 +287,9 @@ def _forms_of_outputs(
 def _output(side: PortSide, found: np.ndarray, right: np.ndarray) -> str | None:
     """Return what one output of a port is, given that of the model; None if it is another."""
     for output in OUTPUTS:
-        returned = replace(side, outputs=(output,)).returned(0, found)
-        if near(returned, folded_like(right, returned)):
+        known = replace(side, outputs=(output,))
+        returned, expected = known.returned(0, found), known.expected(0, right)
+        if near(returned, folded_like(expected, returned)):
             return output
     return None
 

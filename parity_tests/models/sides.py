@@ -112,7 +112,7 @@ class PortSide:
         order: Of its inputs, by their places in the model.
         batch: Inputs and targets, by name.
         weights: The model's first weights, by path.
-        outputs: What each output of its model is where Keras returns probabilities.
+        outputs: What each output of its model is, one of `OUTPUTS`.
         axes: By the path of a module, where it has its axes, of those whose class does not say so.
         kept: What it has answered so far.
         session: In which single units are asked.
@@ -199,7 +199,14 @@ class PortSide:
         """Return one output as the Keras model returns it."""
         if array.ndim >= CHANNELS_FIRST_FROM[self.form[1]]:
             array = np.moveaxis(array, 1, -1)
-        return OUTPUTS[self.outputs[min(index, len(self.outputs) - 1)]](array)
+        return OUTPUTS[self._output(index)][0](array)
+
+    def expected(self, index: int, array: np.ndarray) -> np.ndarray:
+        """Return one output of the model as it is compared."""
+        return OUTPUTS[self._output(index)][1](array)
+
+    def _output(self, index: int) -> str:
+        return self.outputs[min(index, len(self.outputs) - 1)]
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:
@@ -207,13 +214,15 @@ def _softmax(x: np.ndarray) -> np.ndarray:
     return exponentials / exponentials.sum(axis=-1, keepdims=True)
 
 
-OUTPUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
-    "as it is": lambda x: x,
-    "logits of a softmax": _softmax,
-    "logits of a sigmoid": lambda x: 1 / (1 + np.exp(-x)),
-    "logarithms of probabilities": np.exp,
+Both = tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]
+OUTPUTS: dict[str, Both] = {
+    "as it is": (lambda x: x, lambda x: x),
+    "logits of a softmax, the model probabilities": (_softmax, lambda x: x),
+    "logits of a sigmoid, the model probabilities": (lambda x: 1 / (1 + np.exp(-x)), lambda x: x),
+    "logarithms of probabilities, the model probabilities": (np.exp, lambda x: x),
+    "logarithms of probabilities, the model logits": (np.exp, _softmax),
 }
-"""What a port may return where Keras returns probabilities, in the order that is tried."""
+"""What a port may return, and what is compared of it and of the model, in the order of trial."""
 
 
 def axes_of_class(module: Mapping[str, Any]) -> str | None:
@@ -226,7 +235,7 @@ def axes_of_class(module: Mapping[str, Any]) -> str | None:
     return {True: "as it is", False: "time first", None: None}[batch_first]
 
 
-AXES: dict[str, tuple[Callable[[np.ndarray], np.ndarray], Callable[[np.ndarray], np.ndarray]]] = {
+AXES: dict[str, Both] = {
     "as it is": (lambda x: x, lambda x: x),
     "channels first": (
         lambda x: np.moveaxis(x, -1, 1) if x.ndim > 2 else x,

@@ -93,7 +93,7 @@ def _find_step(found: Found, tree: ast.Module, wanted: str | None) -> None:
     if not steps:
         near = source.nearest(order[0], [n for n, v in names.items() if inspect.isfunction(v)])
         raise UnusablePort(f"it has no function {order[0]}{near}: name another with --step")
-    loops = [n for n in steps if n in source.LOOPS or (n in defined and source.loops(defined[n]))]
+    loops = [name for name in steps if source.is_loop(name, defined)]
     first = steps[0]
     found.step_name = first
     if first not in loops or (wanted and first not in source.LOOPS):

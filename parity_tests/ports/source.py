@@ -5,7 +5,7 @@ import difflib
 import io
 import json
 import tokenize
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from parity_tests.ports.messages import UnusablePort
@@ -36,6 +36,8 @@ LOOPS = (
 
 LARGEST = 10_000_000
 """Bytes of a file that is read at all."""
+
+REPEATED = (ast.For, ast.While)
 
 CALLS = {"backward", "grad", "value_and_grad", "grad_and_value", "step"}
 """What code calls that takes gradients or has an optimizer make a step."""
@@ -111,8 +113,16 @@ def trains(node: ast.AST) -> bool:
 
 def loops(node: ast.AST) -> bool:
     """Return whether code repeats what trains: a loop over batches."""
-    repeated = (ast.For, ast.While)
-    return any(trains(part) for part in ast.walk(node) if isinstance(part, repeated))
+    return any(trains(part) for part in ast.walk(node) if isinstance(part, REPEATED))
+
+
+def is_loop(name: str, defined: Mapping[str, ast.FunctionDef]) -> bool:
+    """Return whether a function trains on many batches: by its name, if not by its code."""
+    node = defined.get(name)
+    if node is None:
+        return name in LOOPS
+    at_once = trains(node) and not any(isinstance(part, REPEATED) for part in ast.walk(node))
+    return loops(node) or (name in LOOPS and not at_once)
 
 
 def steps(tree: ast.Module) -> Iterator[str]:
@@ -131,8 +141,7 @@ def steps(tree: ast.Module) -> Iterator[str]:
     idle = [name for name in usual if name in defined and name not in training]
     yield from (name for name in usual if name not in idle)
     others = [name for name in training if name not in STEPS and _takes_data(defined[name])]
-    yield from (name for name in others if not loops(defined[name]) and name not in LOOPS)
-    yield from (name for name in others if loops(defined[name]) or name in LOOPS)
+    yield from sorted(others, key=lambda name: is_loop(name, defined))
     yield from (name for name in training if not _takes_data(defined[name]))
     yield from idle  # such as a step that only returns the loss, to a loop that trains
 
