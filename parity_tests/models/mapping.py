@@ -95,17 +95,23 @@ def mappings(units: Sequence[Described], modules: Sequence[Described]) -> list[M
         UnusablePort: If there is a layer or a module without a partner, with the candidates.
     """
     found: dict[Any, ModelMapping] = {}
-    for how, pairings in (
-        ("by order of execution", _in_order(units, modules)),
-        ("by shape and order", _by_kind(units, modules, lambda unit, module: 0.0)),
-        ("by shape and name", _by_kind(units, modules, _likeness)),
-    ):
-        if pairings is not None:
-            key = tuple((p.unit["path"], p.module["path"]) for p in pairings)
-            found.setdefault(key, ModelMapping(tuple(pairings), how))
+    for of, end in ((modules, ""), (_transposed(modules), ", square weights transposed")):
+        for how, pairings in (
+            ("by order of execution", _in_order(units, of)),
+            ("by shape and order", _by_kind(units, of, lambda unit, module: 0.0)),
+            ("by shape and name", _by_kind(units, of, _likeness)),
+        ):
+            if pairings is not None:
+                key = tuple((p.unit["path"], p.module["path"], *p.said()) for p in pairings)
+                found.setdefault(key, ModelMapping(tuple(pairings), how + end))
     if not found:
         _require_all(units, modules, [])
     return list(found.values())
+
+
+def _transposed(modules: Sequence[Described]) -> list[Described]:
+    """Return modules of which those of the porter's own hold square weights transposed."""
+    return [{**m, "transposed": True} if m["class"] == "Module" else m for m in modules]
 
 
 def _in_order(units: Sequence[Described], modules: Sequence[Described]) -> list[Pairing] | None:

@@ -179,6 +179,10 @@ class Pairing:
                 found |= {self.path(role): a for role, a in zip(of.roles, moved, strict=True)}
         return found
 
+    def said(self) -> list[str]:
+        """Return what is done to each tie, in words."""
+        return [of.said for of in self.ties]
+
     def lines(self) -> Iterator[tuple[str, str, str]]:
         """Yield paths, names and what is done to each tie."""
         for of in self.ties:

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from keras.src.backend.common import dtypes
 
-from parity_tests.models import units
+from parity_tests.models import constants, units
 from parity_tests.models.edits import Edit, applicable, holding, remade
 from parity_tests.models.inputs import drawn, listed, names
 from parity_tests.models.noise import Noise
@@ -74,7 +74,7 @@ class Original:
         self.model.compute_loss(y=self._tensors(self.targets), y_pred=outputs)
         units.tell_apart(self.model)
         units.split_separable(self.model)
-        self._vary_constants()
+        constants.vary(self.model)
         self.first = self._values()
         self.optimizer = self.model.optimizer
         self._require_no_other_noise()
@@ -150,16 +150,6 @@ class Original:
     def _tensors(self, structure: Any) -> Any:
         return keras.tree.map_structure(keras.ops.convert_to_tensor, structure)
 
-    def _vary_constants(self) -> None:
-        """Give other values to weights that all start alike, since they would hide mistakes."""
-        rng = np.random.default_rng(0)
-        for variable in self.model.variables:
-            value = keras.ops.convert_to_numpy(variable)
-            if not units.is_float(variable) or value.size < 2 or np.ptp(value):
-                continue
-            noise = rng.uniform(-1, 1, value.shape)
-            variable.assign(value + noise * (0.5 if "variance" in variable.path else 0.1))
-
     def _require_no_other_noise(self) -> None:
         inputs = self._tensors(self.inputs)
         runs = [listed("", self.model(inputs, training=True)) for _ in range(2)]
@@ -215,7 +205,8 @@ class Original:
         return said, self.first
 
     def load_weights(self, arrays: dict) -> tuple[dict, dict]:
-        """Replace the first weights."""
+        """Replace the first weights, and round constants otherwise, as a port may have done."""
+        constants.round_otherwise(self.model)
         self.first = {path: arrays[path].astype(self.floatx) for path in self.first}
         return {}, {}
 

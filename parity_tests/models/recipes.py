@@ -244,7 +244,7 @@ def _by_shape(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing:
     left = dict(module["weights"])
     for role, (_, shape) in unit["weights"].items():
         for name, (other, _) in left.items():
-            move = _move(tuple(shape), tuple(other))
+            move = _move(tuple(shape), tuple(other), module.get("transposed", False))
             if move and _alike(role, name, list(left)):
                 ties.append(tie(role, name, move))
                 del left[name]
@@ -252,13 +252,11 @@ def _by_shape(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing:
     return Pairing(unit, module, tuple(ties))
 
 
-def _move(shape: tuple[int, ...], other: tuple[int, ...]) -> Move | None:
+def _move(shape: tuple[int, ...], other: tuple[int, ...], transposed: bool) -> Move | None:
     """Return the first move that leads from one shape to another."""
-    moves = [
-        SAME,
-        *([DENSE] if len(shape) == 2 else []),
-        *filter(None, [CONVOLUTIONS.get(len(shape))]),
-    ]
+    moves = [SAME, *([DENSE] if len(shape) == 2 else [])]
+    moves = moves[::-1] if transposed else moves
+    moves += filter(None, [CONVOLUTIONS.get(len(shape))])
     return next((m for m in moves if m.there(np.empty(shape, np.int8)).shape == other), None)
 
 

@@ -20,6 +20,8 @@ NEAR = 1e-3
 """Relative difference up to which numbers count as the model's, whatever the rounding."""
 MOST_ORDERS = 24
 """Orders of several inputs that are tried, those of the model first."""
+MOST_OUTPUTS = 5
+"""Outputs whose order is looked for."""
 SWAPS = 40
 """Exchanges of alike modules that are tried."""
 BRANCHES = (1, 2)
@@ -75,6 +77,7 @@ class Settling:
         problems: list[PortError] = []
         for side in self._mapped(said, forms, given, problems):
             found = numbered(side.trace(False)[1], "outputs")
+            side, found = self._placed(side, found, right)
             for form in _forms_of_outputs(side.form[0], found, right):
                 formed = replace(side, form=(side.form[0], form))
                 known = [_output(formed, *pair) for pair in zip(found, right, strict=False)]
@@ -87,6 +90,26 @@ class Settling:
             raise [*problems, UnusablePort(f"{self.process.path}: its model returns nothing")][0]
         best = max(ways, key=self._agreement)
         return replace(best if given else self._exchanged(best), kept=Answers())
+
+    def _placed(
+        self, side: PortSide, found: list[np.ndarray], right: list[np.ndarray]
+    ) -> tuple[PortSide, list[np.ndarray]]:
+        """Return a port with its outputs in the order that gives most of the model's, and them."""
+        count = len(right)
+        if len(found) != count or not 1 < count <= MOST_OUTPUTS:
+            return side, found
+        known = {
+            (i, p): _output(side, found[p], right[i]) is not None
+            for i, p in product(range(count), range(count))
+        }
+        places = max(
+            permutations(range(count)), key=lambda of: sum(known[pair] for pair in enumerate(of))
+        )
+        targets = numbered(self.batch, "targets")
+        batch = dict(side.batch)
+        for i, p in enumerate(places) if len(targets) == count else ():
+            batch[f"targets {p}"] = targets[i]
+        return replace(side, places=places, batch=batch), [found[p] for p in places]
 
     def groups(self, said: Described) -> list[list[str]]:
         """Return the units that the port may hold in one layer; none if each has a partner.

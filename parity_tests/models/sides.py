@@ -113,6 +113,7 @@ class PortSide:
         batch: Inputs and targets, by name.
         weights: The model's first weights, by path.
         outputs: What each output of its model is, one of `OUTPUTS`.
+        places: By the outputs of the model, the places of the port's; of none, as they are.
         axes: By the path of a module, where it has its axes, of those whose class does not say so.
         kept: What it has answered so far.
         session: In which single units are asked.
@@ -125,6 +126,7 @@ class PortSide:
     batch: Arrays
     weights: Arrays
     outputs: tuple[str, ...] = ("as it is",)
+    places: tuple[int, ...] = ()
     axes: Mapping[str, str] = field(default_factory=dict)
     kept: Answers = field(default_factory=Answers)
     session: int = 0
@@ -146,7 +148,12 @@ class PortSide:
         session = self.begin(seed)
         arrays = {**self.batch, **(feed or {})}
         options = {"form": self.form, "training": training, "marked": marked, "session": session}
-        return self.process.ask("trace", arrays, **options)
+        said, found = self.process.ask("trace", arrays, **options)
+        return said, self._placed(found)
+
+    def _placed(self, found: Arrays) -> Arrays:
+        """Return arrays with the outputs in the order of the model's."""
+        return found | {f"outputs {i}": found[f"outputs {p}"] for i, p in enumerate(self.places)}
 
     def unit_output(self, pair: Pairing, inputs: list[np.ndarray], training: bool) -> np.ndarray:
         """Return what one unit makes of the inputs of its layer, arranged as the layer's."""
@@ -168,8 +175,9 @@ class PortSide:
             session = self.begin()
             options = {"form": self.form, "steps": STEPS, "session": session}
             said, found = self.process.ask("steps", self.batch, **options)
+            found = self._placed(found)
             self.kept["noise of the step"] = said["noise"]
-            kept = {name: array for name, array in found.items() if name == "losses"}
+            kept = {name: array for name, array in found.items() if name.endswith("losses")}
             for prefix in ("gradient ", "first ", "last "):
                 own = {k.removeprefix(prefix): a for k, a in found.items() if k.startswith(prefix)}
                 back = self.mapping.to_keras(own, gradient=prefix == "gradient ")

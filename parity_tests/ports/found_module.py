@@ -234,7 +234,8 @@ class FoundModule(FoundPort):
     def steps(self, arrays: dict, form: list[str], steps: int) -> tuple[dict, dict]:
         """Take some steps on one batch; return losses, first gradients, weights and outputs."""
         found: dict[str, np.ndarray] = {}
-        losses = []
+        losses: list[Any] = []
+        returned: list[float] = []
         trained = {n for n, w in self._tensors().items() if w.requires_grad}
         if self.model.training:  # what is called before each epoch, and may freeze a part
             self.model.train()
@@ -242,6 +243,7 @@ class FoundModule(FoundPort):
             self.watch.noise = []
             _, seen = self.step(arrays, form)
             losses += [seen.pop("")] if "" in seen else []
+            returned += [float(self.returned[0])] if self.returns_other else []
             if number == 0:
                 noise = self.watch.noise
                 found |= {f"gradient {n}": g for n, g in seen.items() if n in trained}
@@ -250,8 +252,9 @@ class FoundModule(FoundPort):
         with self._mode(False):
             outputs = _called(self.model, self._batch(arrays, form)[0])
         found |= {f"outputs {i}": to_numpy(o) for i, o in enumerate(_flat(outputs))}
-        if len(losses) == steps:
-            found["losses"] = np.array(losses)
+        for name, values in (("losses", losses), ("returned losses", returned)):
+            if len(values) == steps:
+                found[name] = np.array(values)
         return {"noise": noise}, found
 
 

@@ -35,6 +35,7 @@ class FoundPort:
         self.found, self.watch, self.model = found, watch, model
         self.dtype, self.device = getattr(torch, dtype), device
         self.returns_other = False
+        self.returned: list[Any] = []
         self.made: torch.optim.Optimizer | None = None
         self.first = {name: to_numpy(w) for name, w in tensors(model).items()}
         if isinstance(model, torch.nn.Module):
@@ -200,6 +201,7 @@ class FoundPort:
             near = 1e-3 * abs(right)
             others = [n for n in numbers if not abs(float(n) - right) > near]
             self.returns_other = bool(numbers) and not others
+            self.returned = numbers
             numbers = others or seen
         if not numbers:
             return None
