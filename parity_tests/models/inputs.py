@@ -28,15 +28,16 @@ def drawn(model: Any, loss: Any, floatx: str) -> tuple[Any, Any]:
         )
     inputs = [_input(rng, tensor, model, floatx) for tensor in model.inputs]
     outputs = keras.tree.flatten(model.outputs)
-    by_name = isinstance(model.output, dict)
+    of_names = getattr(model, "output", None)  # of a Sequential, there is none
+    names = sorted(of_names) if isinstance(of_names, dict) else None
     if isinstance(loss, dict):
-        loss = [loss.get(n) for n in (sorted(model.output) if by_name else model.output_names)]
+        loss = [loss.get(name) for name in names or model.output_names]
     losses = list(loss) if isinstance(loss, list | tuple) else [loss]
     losses = losses * len(outputs) if len(losses) == 1 else losses
     targets = [_target(rng, tensor, of, floatx) for tensor, of in zip(outputs, losses, strict=True)]
     packed = keras.tree.pack_sequence_as(model.input, inputs) if len(inputs) > 1 else inputs[0]
-    if by_name:
-        return packed, dict(zip(sorted(model.output), targets, strict=True))
+    if names:
+        return packed, dict(zip(names, targets, strict=True))
     return packed, targets if len(targets) > 1 else targets[0]
 
 

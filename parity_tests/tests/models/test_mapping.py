@@ -47,6 +47,22 @@ def test_names_give_another_mapping_where_shapes_leave_several():
     assert pairs(second) == [("model/two", "TWO"), ("model/three", "Three")]
 
 
+def test_square_weights_of_modules_of_its_own_are_tried_as_they_are_and_transposed():
+    def own(path, weight):
+        return {**module(path, 0, 0), "class": "Module", "weights": {"weight": [weight, True]}}
+
+    one, other = mappings([ONE, TWO], [own("a", [2, 3]), own("b", [3, 3])])
+    assert [m.how for m in (one, other)] == [
+        *("by order of execution", "by order of execution, square weights transposed"),
+    ]
+    said = [[p.said()[0] for p in m.pairings] for m in (one, other)]
+    assert said == [["as it is"] * 2, ["as it is", "(in, out) to (out, in)"]]
+    (alone,) = mappings([ONE], [own("a", [2, 3])])
+    assert alone.how == "by order of execution"
+    (square,) = mappings([TWO], [module("b", 3, 3)])
+    assert square.how == "by order of execution"
+
+
 def test_names_are_alike_whatever_separates_their_words():
     layers = [unit("block-1/proj_Out", 3, 3), unit("block-1/proj_In", 3, 3)]
     modules = [module("block.1.proj.in", 3, 3), module("block.1.proj.out", 3, 3)]

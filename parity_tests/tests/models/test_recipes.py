@@ -85,6 +85,15 @@ def test_a_scale_that_only_the_module_has_is_1():
     assert list(found.lines())[-1] == ("-", "m.weight", "1, since the layer has none")
 
 
+@pytest.mark.parametrize("shape", [(3,), (1, 1, 3)])
+def test_learned_slopes_are_one_for_each_channel(shape):
+    layer, port = unit("PReLU", {"alpha": shape}), module("PReLU", {"weight": (3,)})
+    w, found = moved(layer, port)
+    assert found["weight"].tolist() == w["alpha"].ravel().tolist()
+    (line,) = pairing(layer, port).lines()
+    assert line == ("l/alpha", "m.weight", "(..., channels) to (channels)")
+
+
 @pytest.mark.parametrize(
     ("layer", "port"),
     [
@@ -139,7 +148,7 @@ def test_the_channels_of_a_convolution_come_first(kernel):
     assert next(pairing(layer, port).lines())[2] == said
 
 
-@pytest.mark.parametrize("kernel", [(2,), (2, 3)])
+@pytest.mark.parametrize("kernel", [(2,), (2, 3), (2, 3, 4)])
 def test_the_channels_of_a_transposed_convolution_come_first(kernel):
     dims = len(kernel)
     layer = unit(f"Conv{dims}DTranspose", {"kernel": (*kernel, 6, 5), "bias": (6,)})
@@ -148,7 +157,7 @@ def test_the_channels_of_a_transposed_convolution_come_first(kernel):
     for *at, o, i in np.ndindex(*kernel, 6, 5):
         assert found["weight"][(i, o, *at)] == w["kernel"][(*at, o, i)]
     assert found["bias"].tolist() == w["bias"].tolist()
-    said = ["(k, out, in) to (in, out, k)", "HWOI to IOHW"][dims - 1]
+    said = ["(k, out, in) to (in, out, k)", "HWOI to IOHW", "DHWOI to IODHW"][dims - 1]
     assert next(pairing(layer, port).lines())[2] == said
 
 
@@ -195,6 +204,7 @@ def test_a_normalization_keeps_its_statistics():
     for layer, kind, roles in (
         ("LayerNormalization", "LayerNorm", ("gamma", "beta")),
         ("GroupNormalization", "GroupNorm", ("gamma", "beta")),
+        ("GroupNormalization", "InstanceNorm2d", ("gamma", "beta")),
         ("RMSNormalization", "RMSNorm", ("scale",)),
     ):
         shapes = dict.fromkeys(roles, (3,))

@@ -56,7 +56,11 @@ JUDGES: dict[str, list[str]] = {
     "parity_tests/ladder/tolerance.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/report.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/models/compared.py": [f"{MODELS}/test_compared.py"],
-    "parity_tests/models/units.py": [f"{MODELS}/test_units.py", f"{MODELS}/test_joined.py"],
+    "parity_tests/models/units.py": [
+        f"{MODELS}/test_units.py",
+        f"{MODELS}/test_joined.py",
+        f"{MODELS}/test_traces.py",
+    ],
     "parity_tests/models/moves.py": RECIPES,
     "parity_tests/models/recipes.py": RECIPES,
     "parity_tests/models/explain.py": [
