@@ -272,6 +272,9 @@ class ModelSearch:
             return
         if rung == "between":
             yield named(edit for edit in of_layers if edit["where"] in near)
+            for reach in (BEFORE, 2 * BEFORE):  # of branches that come together, the fewest
+                close = self._near(first.where, reach) - {name}
+                yield self._alike([edit for edit in of_layers if edit["where"] in close])
             yield named(edit for edit in of_layers if edit["where"] not in near)
             return
         if extra := tuple(edit["name"] for edit in edits if edit["rung"] == EXTRA):
@@ -290,10 +293,10 @@ class ModelSearch:
             by_mistake.setdefault(edit["name"].split(": ", 1)[1], []).append(edit["name"])
         return [tuple(names) for names in by_mistake.values() if len(names) > 1]
 
-    def _near(self, path: str) -> set[str]:
+    def _near(self, path: str, reach: int = BEFORE) -> set[str]:
         """Return the names of the layers that are called shortly before a unit, or at the end."""
         places, order = self._places(path), self.ladder.truth.order()
-        return {name for name, count in order for p in places if p - BEFORE < count <= p}
+        return {name for name, count in order for p in places if p - reach < count <= p}
 
     def _places(self, path: str) -> list[int]:
         """Return which calls of units are those of one; of none, the place after the last."""

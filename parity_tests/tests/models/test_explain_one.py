@@ -30,7 +30,7 @@ EDITS = (
     ("rung", "expected"),
     [
         ("layers", [["d: own"], ["d: output"], ["b: near"]]),
-        ("between", [["d: output", "d: own", "b: near"], ["a: far", "a: own"]]),
+        ("between", [["d: output", "d: own", "b: near"], [], [], ["a: far", "a: own"]]),
         ("outputs", [["d: output"], ["d: own and a: own"], []]),
         ("loss", [["loss of a: summed"], ["d: own and a: own"]]),
         ("gradients", [["d: clipped", "loss of a: summed"], ["d: own and a: own"]]),
@@ -65,6 +65,13 @@ def test_weights_that_only_the_port_has_are_tried_first_and_all_together(rung):
     first, *rest = search._candidates(rung, ["a: it has a bias"], compared(where="m/b"))
     assert first == [("b: it has a bias", "c: it has a bias")]
     assert not any("it has" in " ".join(names) for stage in rest for names in stage)
+
+
+def test_a_mistake_is_tried_in_all_layers_that_lead_to_a_difference():
+    edits = [edit(f"{name}: own", "between") for name in "abcde"]
+    search = search_of(lambda rung, names: [], *edits)
+    stages = list(search._candidates("between", [], compared(where="m/d")))
+    assert stages[1:3] == [[("b: own", "c: own")], [("a: own", "b: own", "c: own")]]
 
 
 def test_a_mistake_that_several_layers_can_have_is_tried_in_all_of_them():
