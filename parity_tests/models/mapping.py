@@ -111,7 +111,7 @@ def mappings(units: Sequence[Described], modules: Sequence[Described]) -> list[M
 
 def _transposed(modules: Sequence[Described]) -> list[Described]:
     """Return modules of which those of the porter's own hold square weights transposed."""
-    return [{**m, "transposed": True} if m["class"] == "Module" else m for m in modules]
+    return [{**module, "transposed": True} for module in modules]
 
 
 def _in_order(units: Sequence[Described], modules: Sequence[Described]) -> list[Pairing] | None:

@@ -256,6 +256,18 @@ def own(shapes):
     return module("Module", shapes)
 
 
+def test_square_weights_of_a_module_of_ones_own_are_transposed_where_that_is_tried():
+    layer, port = unit("Dense", {"kernel": (2, 2), "bias": (2,)}), own({"w": (2, 2), "b": (2,)})
+    for described, said in (
+        (port, "as it is"),
+        (port | {"transposed": True}, "(in, out) to (out, in)"),
+    ):
+        w, found = moved(layer, described)
+        right = w["kernel"].T if described is not port else w["kernel"]
+        assert found["w"].tolist() == right.tolist()
+        assert pairing(layer, described).said() == [said, "as it is"]
+
+
 def test_a_module_of_ones_own_is_paired_by_shape_and_by_names():
     w, found = moved(DENSE, own({"W": (2, 3), "b": (3,)}))
     assert found["W"].tolist() == w["kernel"].tolist()

@@ -34,3 +34,20 @@ def test_the_output_of_a_unit_is_before_its_activation_also_if_that_is_a_layer()
     (call,) = calls
     assert (call["output"].tolist(), call["returned"].tolist()) == ([[-3, -3]], [[-1.5, -1.5]])
     assert dense.activation is right
+
+
+def test_a_layer_that_may_have_an_activation_and_has_none_is_traced():
+    class Scaled(layers.Layer):
+        activation = None
+
+        def build(self, shape):
+            self.scale = self.add_weight(shape=(1,), initializer="ones")
+
+        def call(self, x):
+            return x * self.scale if self.activation is None else self.activation(x)
+
+    layer = Scaled()
+    layer(keras.ops.ones((1, 2)))
+    with units.traced([layer], []) as calls:
+        layer(keras.ops.ones((1, 2)))
+    assert calls[0]["output"].tolist() == [[1, 1]]
