@@ -244,7 +244,7 @@ def _by_shape(unit: Mapping[str, Any], module: Mapping[str, Any]) -> Pairing:
     left = dict(module["weights"])
     for role, (_, shape) in unit["weights"].items():
         for name, (other, _) in left.items():
-            move = _move(tuple(shape), tuple(other), "transposed" in module)
+            move = _move(tuple(shape), tuple(other), bool(module.get("transposed")))
             if move and _alike(role, name, list(left)):
                 ties.append(tie(role, name, move))
                 del left[name]

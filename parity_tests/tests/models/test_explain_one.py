@@ -68,10 +68,13 @@ def test_weights_that_only_the_port_has_are_tried_first_and_all_together(rung):
 
 
 def test_a_mistake_is_tried_in_all_layers_that_lead_to_a_difference():
-    edits = [edit(f"{name}: own", "between") for name in "abcde"]
-    search = search_of(lambda rung, names: [], *edits)
-    stages = list(search._candidates("between", [], compared(where="m/d")))
-    assert stages[1:3] == [[("b: own", "c: own")], [("a: own", "b: own", "c: own")]]
+    edits = [edit(f"{name}: own", "between") for name in "abcdefghi"]
+    search = search_of(lambda rung, names: [], *edits, units="abcdefghi")
+    stages = list(search._candidates("between", [], compared(where="m/h")))
+    assert stages[1:3] == [
+        [("f: own", "g: own")],
+        [tuple(f"{name}: own" for name in "cdefg")],
+    ]
 
 
 def test_a_mistake_that_several_layers_can_have_is_tried_in_all_of_them():

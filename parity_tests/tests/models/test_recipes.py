@@ -266,6 +266,8 @@ def test_square_weights_of_a_module_of_ones_own_are_transposed_where_that_is_tri
         right = w["kernel"].T if described is not port else w["kernel"]
         assert found["w"].tolist() == right.tolist()
         assert pairing(layer, described).said() == [said, "as it is"]
+    oblong = own({"w": (2, 3), "b": (3,)}) | {"transposed": True}
+    assert pairing(DENSE, oblong).said() == ["as it is"] * 2
 
 
 def test_a_module_of_ones_own_is_paired_by_shape_and_by_names():
