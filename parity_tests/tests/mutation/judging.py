@@ -34,7 +34,7 @@ def get_ready(path: Path) -> None:
     if path.parts[0] == "torch_port" or path.stem in ("diagnosis", "explain"):
         for module in ("safetensors.torch", "torch._dynamo", "torch.optim"):
             importlib.import_module(module)
-    if path.stem == "units":
+    if path.stem in ("units", "moves", "recipes"):
         os.environ["KERAS_BACKEND"] = "torch"
         importlib.import_module("keras")
     gc.collect()
