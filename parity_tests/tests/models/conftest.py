@@ -7,11 +7,13 @@ from parity_tests.models.check import examine
 
 @pytest.fixture
 def examined(tmp_path):
-    """Return the verdicts on a port beside a model."""
+    """Return the verdicts on a port beside a model, with a part of the port replaced."""
 
-    def examined(original, port):
+    def examined(original, port, replace="", by=""):
+        assert replace in port
         head = "import keras\nfrom keras import layers\n"
         (tmp_path / "original.py").write_text(head + original)
+        port = port.replace(replace, by) if replace else port
         (tmp_path / "port.py").write_text("import torch\nfrom torch import nn\n" + port)
         return examine(tmp_path / "port.py", tmp_path / "original.py", "float64")
 

@@ -141,9 +141,7 @@ def test_a_right_port_passes_wherever_its_axes_are(examined, name):
     ],
 )
 def test_a_wrong_port_fails_wherever_its_axes_are(examined, name, replace, by, rung):
-    original, port = PAIRS[name]
-    assert replace in port
-    assert examined(original, port.replace(replace, by)).failed[0] == rung
+    assert examined(*PAIRS[name], replace, by).failed[0] == rung
 
 
 def test_a_recurrent_layer_that_is_given_the_batch_for_the_time_fails(examined):

@@ -143,8 +143,6 @@ def test_a_right_port_that_holds_several_layers_in_one_passes(examined, name):
 def test_a_wrong_port_that_holds_several_layers_in_one_fails(
     examined, name, replace, by, rung, finding
 ):
-    original, port = PAIRS[name]
-    assert replace in port
-    verdicts = examined(original, port.replace(replace, by))
+    verdicts = examined(*PAIRS[name], replace, by)
     assert verdicts.failed[0] == rung
     assert finding in " ".join(verdicts.findings)

@@ -270,8 +270,6 @@ TRAINED = "a step called train, and logarithms for logits"
     ],
 )
 def test_a_wrong_port_fails_in_any_style(examined, name, replace, by, finding):
-    original, port = PAIRS[name]
-    assert replace in port
-    verdicts = examined(original, port.replace(replace, by))
+    verdicts = examined(*PAIRS[name], replace, by)
     assert verdicts.failed
     assert finding in " ".join(verdicts.findings)
