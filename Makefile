@@ -120,10 +120,15 @@ lint: $(installed) ## Check style, format and types
 	@$(run) -m ruff format --check .
 	@$(run) -m mypy
 
-diff: ## Show the port: every line in which the two packages differ
-	@for file in tf_reference/*.py*; do port=torch_port/$${file#*/}; \
+diff: ## Show the port, each line in which the packages differ: ARGS=losses.py for a file
+	@for file in tf_reference/$(or $(ARGS),*.py*); do port=torch_port/$${file#*/}; \
 		diff -u --label $$file --label $$port $$file $$port || true; done
 
-clean: ## Remove the environment, the data and the caches
-	rm -rf .venv .venv-peers data build *.egg-info .hypothesis .*_cache
+clean: ## Remove the environment, the data that was fetched, and the caches
+	rm -rf $(patsubst %/pyvenv.cfg,%,$(wildcard $(VENV)/pyvenv.cfg $(peers)/pyvenv.cfg))
+	@raw="$$DATA/MNIST/raw"; [ ! -e "$$raw/.fetched" ] || { \
+		rm -f "$$raw/.fetched" "$$raw/train-images-idx3-ubyte" "$$raw/train-labels-idx1-ubyte" \
+			"$$raw/t10k-images-idx3-ubyte" "$$raw/t10k-labels-idx1-ubyte"; \
+		rmdir "$$raw" "$$DATA/MNIST" "$$DATA" 2>/dev/null || true; }
+	rm -rf build *.egg-info .hypothesis .*_cache
 	find tf_reference torch_port parity_tests -name __pycache__ -exec rm -rf {} +

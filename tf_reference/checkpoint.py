@@ -127,6 +127,8 @@ class Checkpoints:
         for name in {**self.options, **state["options"]}:
             now, then = (found.get(name) for found in (self.options, state["options"]))
             if now != then:
+                if name == "log":  # of which a checkpoint keeps no more than whether there is one
+                    now, then = ("a file" if found else "no file" for found in (now, then))
                 raise ValueError(
                     f"--{name.replace('_', '-')} is {shown(now)}, but {path} was made with "
                     f"{shown(then)}: give the same options"

@@ -264,7 +264,7 @@ def save_model(model: Sequential, path: str | os.PathLike) -> None:
 def load_model(path: str | os.PathLike) -> Sequential:
     """Read a model from a file of the framework, in the dtype that the file has.
 
-    That becomes the default dtype, as `use_dtype` makes it.
+    That becomes the default dtype, as `use_dtype` makes it, unless the file is refused.
 
     Args:
         path: As `save_model` writes it, or the framework's own functions.
@@ -274,6 +274,7 @@ def load_model(path: str | os.PathLike) -> Sequential:
         ValueError: If it is no such file, or one of another model.
     """
     path = check_input(path, "the file of a trained model")
+    floatx, policy = tf.keras.config.floatx(), tf.keras.config.dtype_policy()
     try:
         check_model_file(path)
         if path.name.endswith(".keras"):
@@ -285,6 +286,8 @@ def load_model(path: str | os.PathLike) -> Sequential:
             model = mnist_model()
             model.load_weights(path)
     except Exception as error:
+        tf.keras.config.set_floatx(floatx)
+        tf.keras.config.set_dtype_policy(policy)
         reason = shown((str(error) or type(error).__name__).split("\n")[0], 400)
         raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
     return model

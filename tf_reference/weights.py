@@ -94,9 +94,9 @@ def read_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
         ValueError: If it is not a safetensors file, holds other tensors, or a number that is not
             finite.
     """
-    expected = {name: describe(tensor) for name, tensor in tensors.items()}
+    expected = {name: (dtype_name(w), tuple(w.shape)) for name, w in tensors.items()}
     described = {
-        name: f"{DTYPES.get(entry['dtype'], entry['dtype'])} of shape {tuple(entry['shape'])}"
+        name: (DTYPES.get(entry["dtype"], entry["dtype"]), tuple(entry["shape"]))
         for name, entry in read_header(path).items()
         if name != "__metadata__"
     }
@@ -107,9 +107,15 @@ def read_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
         raise ValueError(
             f"{path} also holds {shown(', '.join(extra))}: expected {', '.join(expected)}"
         )
-    for name, wanted in expected.items():
-        if described[name] != wanted:
-            raise ValueError(f"{path} holds {name} as {described[name]}: expected {wanted}")
+    for name, (wanted, wanted_shape) in expected.items():
+        dtype, shape = described[name]
+        if (dtype, shape) != (wanted, wanted_shape):
+            known = dtype in DTYPES.values() and shape == wanted_shape
+            mend = f", or a model in {dtype} (--dtype {dtype})" if known else ""
+            raise ValueError(
+                f"{path} holds {name} as {dtype} of shape {shape}: expected {wanted} of shape "
+                f"{wanted_shape}{mend}"
+            )
     loaded = safetensors.tensorflow.load_file(path)
     for name, tensor in loaded.items():
         if not tf.reduce_all(tf.math.is_finite(tensor)):

@@ -108,7 +108,7 @@ def train(
     if ranks.group.rank > 0:
         save_weights = log = tensorboard = None
     inputs = [initial_weights, *mnist.paths(data)]
-    files.check_outputs([save_weights, log], inputs, checkpoint or resume)
+    files.check_outputs([save_weights, log], [*inputs, tensorboard], checkpoint or resume)
     framework.use_dtype(dtype)
     model: Any
     fit: Callable

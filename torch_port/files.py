@@ -97,7 +97,7 @@ class Output:
     is gone afterwards unless the process is killed; then the next run takes it over.
 
     Args:
-        path: An existing file is replaced. A link is followed.
+        path: An existing file is replaced, and its mode kept. A link is followed.
         size: Bytes of the disk that are set aside before the work that fills them.
 
     Raises:
@@ -143,6 +143,8 @@ class Output:
             OSError: If that fails; what was there before still is.
         """
         try:
+            with suppress(FileNotFoundError):  # a new file has the mode that the umask leaves
+                self._partial.chmod(stat.S_IMODE(self._target.stat().st_mode))
             self._file.seek(0)
             self._file.write(content)
             self._file.truncate()

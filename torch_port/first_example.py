@@ -245,7 +245,7 @@ def save_model(model: Sequential, path: str | os.PathLike) -> None:
 def load_model(path: str | os.PathLike) -> Sequential:
     """Read a model from a file of the framework, in the dtype that the file has.
 
-    That becomes the default dtype, as `use_dtype` makes it.
+    That becomes the default dtype, as `use_dtype` makes it, unless the file is refused.
 
     Args:
         path: As `save_model` writes it, or the framework's own functions.
@@ -255,6 +255,7 @@ def load_model(path: str | os.PathLike) -> Sequential:
         ValueError: If it is no such file, or one of another model.
     """
     path = check_input(path, "the file of a trained model")
+    default = torch.get_default_dtype()
     try:
         check_model_file(path)
         dtypes = {entry.get("dtype") for entry in read_header(path).values()}
@@ -262,6 +263,7 @@ def load_model(path: str | os.PathLike) -> Sequential:
         model = mnist_model()
         model.load_state_dict(read_tensors(path, model.state_dict()))
     except ValueError as error:
+        torch.set_default_dtype(default)
         raise ValueError(f"{path} is not a file of the first example's model: {error}") from error
     return model
 

@@ -70,3 +70,33 @@ def test_an_environment_in_a_path_with_spaces_is_refused(make, tmp_path):
         make("train-torch", "VENV=my venv")
     assert "VENV is 'my venv': expected a path without spaces" in failed.value.stderr
     assert not (tmp_path / "my").exists()
+
+
+def test_clean_removes_what_is_named_and_only_data_that_was_fetched(make, tmp_path):
+    for package in ("tf_reference", "torch_port", "parity_tests"):
+        (tmp_path / package).mkdir()
+    for environment in ("named", ".venv"):
+        (tmp_path / environment).mkdir(exist_ok=True)
+        (tmp_path / environment / "pyvenv.cfg").touch()
+    labels = tmp_path / "a b" / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
+    make("clean", "VENV=named", "DATA=a b")
+    assert not (tmp_path / "named").exists()
+    assert (tmp_path / ".venv").exists()
+    assert labels.exists()
+    labels.with_name(".fetched").touch()
+    own = tmp_path / "a b" / "notes.txt"
+    own.touch()
+    make("clean", "VENV=tf_reference", "DATA=a b")
+    assert (tmp_path / "tf_reference").exists()
+    assert not labels.parents[1].exists()
+    assert own.exists()
+
+
+def test_diff_shows_the_file_that_is_named(make, tmp_path):
+    for package in ("tf_reference", "torch_port"):
+        (tmp_path / package).mkdir()
+        for name in ("losses.py", "layers.py"):
+            (tmp_path / package / name).write_text(f"# {package}\n")
+    shown = ["--- tf_reference/losses.py", "+++ torch_port/losses.py"]
+    assert [line for line in make("diff", "ARGS=losses.py") if line[:3] in ("---", "+++")] == shown
+    assert sum(line.startswith("---") for line in make("diff")) == 2

@@ -200,6 +200,14 @@ def test_a_checkpoint_that_is_not_of_this_run_is_refused_and_kept(
 
 
 @pytest.mark.parametrize("example", ["scratch"], indirect=True)
+def test_a_log_that_is_missing_is_named_as_a_file(command, interrupted):
+    status, _, err = command("train", *RUN, "--resume", interrupted)
+    assert status == 2
+    assert "--log is no file, but " in err
+    assert " was made with a file: give the same options" in err
+
+
+@pytest.mark.parametrize("example", ["scratch"], indirect=True)
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -5,11 +5,14 @@ import importlib
 import math
 import os
 import signal
+import stat
 import subprocess
 import sys
 import types
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 import tf_reference
 from parity_tests.__main__ import main as proof
@@ -177,3 +180,49 @@ def test_a_rank_that_is_interrupted_alone_does_not_wait_for_rank_0(
     status, out, err = command("train", "--checkpoint", tmp_path / "saved")
     assert (status, out) == (128 + signal.SIGTERM, "")
     assert err == f"{package.__name__}: rank 1 was interrupted alone\n"
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(package, tmp_path):
+    path = tmp_path / "w.safetensors"
+    umask = os.umask(0o027)
+    try:
+        package.save_weights(package.mnist_model(seed=0), path)
+    finally:
+        os.umask(umask)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o640
+    path.chmod(0o600)
+    package.save_weights(package.mnist_model(seed=1), path)
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_a_log_and_curves_of_one_name_are_refused_before_either_is_made(command, tmp_path):
+    place = tmp_path / "zz"
+    status, out, err = command("train", "--epochs", "1", "--log", place, "--tensorboard", place)
+    assert (status, out) == (2, "")
+    assert f"{place} is named twice: expected a file of its own" in err
+    assert not any(tmp_path.iterdir())
+
+
+def test_weights_of_the_other_dtype_name_the_option_that_takes_them(command, package, tmp_path):
+    path = tmp_path / "w.safetensors"
+    package.save_weights(package.mnist_model(seed=0, dtype="float64"), path)
+    status, _, err = command("evaluate", "--weights", path)
+    assert status == 2
+    assert "expected float32 of shape (784, 512), or a model in float64 (--dtype float64)" in err
+    assert command("evaluate", "--weights", path, "--dtype", "float64")[0] == 0
+
+
+def test_a_model_that_is_refused_leaves_the_default_dtype(package, tmp_path):
+    wrong = package.first_example.mnist_model(seed=0)
+    if package.__name__ == "torch_port":
+        path = tmp_path / "wrong.safetensors"
+        path.write_bytes(save({"0.weight": np.zeros((512, 783))}))
+    else:
+        path = tmp_path / "wrong.weights.h5"
+        layers = importlib.import_module("keras").layers
+        narrow = type(wrong)([layers.Input((784,)), layers.Dense(5, dtype="float64", name="dense")])
+        narrow.save_weights(path)
+    with pytest.raises(ValueError, match="is not a file of the first example's model"):
+        package.first_example.load_model(path)
+    kernel = package.first_example.mnist_model().layers[0].weights[0]
+    assert str(kernel.dtype).removeprefix("torch.") == "float32"

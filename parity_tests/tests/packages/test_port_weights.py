@@ -75,7 +75,8 @@ W, B = np.ones((6, 4), "float32"), np.ones(4, "float32")
         ),
         (
             {"layers.0.W": W.astype("float64"), "layers.0.b": B},
-            f"holds layers.0.W as float64 of shape (6, 4): expected {IS}",
+            f"holds layers.0.W as float64 of shape (6, 4): expected {IS}, "
+            "or a model in float64 (--dtype float64)",
         ),
         (
             {"layers.0.W": W.astype("float16"), "layers.0.b": B},
