@@ -20,6 +20,7 @@ from types import FrameType
 from typing import Any, Literal, NoReturn
 
 import tyro
+from tyro.conf import Positional
 from tyro.constructors import ConstructorRegistry, PrimitiveConstructorSpec, PrimitiveTypeInfo
 
 from .arguments import shown
@@ -110,16 +111,22 @@ def parse(commands: Mapping[str, Callable], program: str) -> Callable[[], Any]:
         @functools.wraps(command)
         def call(*values: Any, **options: Any) -> Callable[[], Any]:
             given = inspect.signature(command).bind(*values, **options).arguments
+            kinds = typing.get_type_hints(command, include_extras=True)
             for name, value in given.items():
                 for part in value if isinstance(value, tuple) else (value,):
                     if isinstance(part, Unreadable):
-                        option = f"--{name.replace('_', '-')}"
+                        positional = kinds[name] == Positional[Path]
+                        option = name.upper() if positional else f"--{name.replace('_', '-')}"
                         text = shown(part.text)
                         raise ValueError(f"{option} is {text}: expected {part.expected}")
             return functools.partial(command, *values, **options)
 
         return call
 
+    first = sys.argv[1] if len(sys.argv) > 1 else ""
+    if first not in (*commands, "-h", "--help"):
+        found = f"there is no command {shown(first)}" if first else "a command is missing"
+        raise ValueError(f"{found}: expected {', '.join(commands)}; see {program} --help")
     if shutil.get_terminal_size().columns < NARROWEST:
         os.environ["COLUMNS"] = str(NARROWEST)
     said = io.StringIO()

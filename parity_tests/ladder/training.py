@@ -100,6 +100,20 @@ def _orders(samples: int, epochs: int, shuffle_seed: int | None) -> Iterator[np.
         yield np.arange(samples) if rng is None else rng.permutation(samples)
 
 
+def clear_labels(probabilities: np.ndarray, error: float) -> np.ndarray:
+    """Return which images have a most probable class that rounding cannot change.
+
+    Args:
+        probabilities: Shape (samples, classes).
+        error: The largest that rounding makes in one of them.
+
+    Returns:
+        Booleans, shape (samples,).
+    """
+    *_, second, first = np.sort(probabilities, axis=1).T
+    return first - second > MULTIPLE * error
+
+
 def evaluation(
     judge: Judge,
     rung: str,
@@ -119,8 +133,7 @@ def evaluation(
         drifted = Oracle()
         drifted.load_weights(reference.weights())
         p, q = (one.probabilities_of(images) for one in (oracle, drifted))
-        *_, second, first = np.sort(p, axis=1).T
-        clear = first - second > MULTIPLE * np.abs(p - q).max()
+        clear = clear_labels(p, float(np.abs(p - q).max()))
         if clear.mean() < 0.99:
             message = f"{np.count_nonzero(~clear)} of {len(clear)} images have no clear label"
             raise Divergence(rung, "labels", message)

@@ -226,3 +226,11 @@ def test_a_model_that_is_refused_leaves_the_default_dtype(package, tmp_path):
         package.first_example.load_model(path)
     kernel = package.first_example.mnist_model().layers[0].weights[0]
     assert str(kernel.dtype).removeprefix("torch.") == "float32"
+
+
+def test_a_training_that_gives_all_images_one_label_says_what_to_do(command):
+    arguments = ["--epochs", "1", "--batch-size", "60000"]
+    status, out, err = command("train", *arguments, "--learning-rate", "0.5")
+    assert (status, out.splitlines()[-1]) == (0, "accuracy: 0.10")
+    assert "all test images are given one label: train for longer, or with a smaller" in err
+    assert "--learning-rate than 0.5" in err
