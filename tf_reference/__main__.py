@@ -208,7 +208,8 @@ def train(
         run_log.record(accuracy=accuracy)
         write_scalar("accuracy", accuracy, epochs * steps)
         print(f"accuracy: {accuracy:.2f}")
-        if accuracy < 0.2 and len(set(evaluation.predict(model, test_images))) == 1:
+        alike = accuracy < 0.2 and len(set(evaluation.predict(model, test_images))) == 1
+        if alike and ranks.group.rank == 0:
             command_line.say(
                 f"{__package__}: all test images are given one label: train for longer, or with a "
                 f"smaller --learning-rate than {learning_rate:g}"

@@ -111,10 +111,10 @@ def parse(commands: Mapping[str, Callable], program: str) -> Callable[[], Any]:
         @functools.wraps(command)
         def call(*values: Any, **options: Any) -> Callable[[], Any]:
             given = inspect.signature(command).bind(*values, **options).arguments
-            kinds = typing.get_type_hints(command, include_extras=True)
             for name, value in given.items():
                 for part in value if isinstance(value, tuple) else (value,):
                     if isinstance(part, Unreadable):
+                        kinds = typing.get_type_hints(command, include_extras=True)
                         positional = kinds[name] == Positional[Path]
                         option = name.upper() if positional else f"--{name.replace('_', '-')}"
                         text = shown(part.text)
