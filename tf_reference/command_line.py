@@ -124,7 +124,7 @@ def parse(commands: Mapping[str, Callable], program: str) -> Callable[[], Any]:
         return call
 
     first = sys.argv[1] if len(sys.argv) > 1 else ""
-    if first not in (*commands, "-h", "--help"):
+    if first not in (*commands, "-h", "--help") and not first.startswith("--tyro-"):
         found = f"there is no command {shown(first)}" if first else "a command is missing"
         raise ValueError(f"{found}: expected {', '.join(commands)}; see {program} --help")
     if shutil.get_terminal_size().columns < NARROWEST:
