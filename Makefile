@@ -5,6 +5,10 @@ DATA ?= data
 $(if $(word 2,$(VENV)),$(error VENV is '$(VENV)': expected a path without spaces))
 run := $(VENV)/bin/python
 installed := $(VENV)/.installed
+# An environment with one framework and no tools is enough to train.
+train-torch := $(or $(wildcard $(installed)),$(VENV)/.torch)
+train-tf := $(or $(wildcard $(installed)),$(VENV)/.tensorflow)
+enough := $(or $($(firstword $(MAKECMDGOALS))),$(installed))
 # Others that the benchmark measures, out of the way of the packages.
 peers := .venv-peers
 # Fetching puts this file in place last.
@@ -34,7 +38,7 @@ workers=$$($(run) -c '$(free_ports)' $(RANKS)) || exit 2; \
 trap 'kill $$pids' INT TERM HUP; rank=0; pids=; \
 while [ $$rank -lt $(RANKS) ]; do \
 	TF_CONFIG="{\"cluster\": {\"worker\": [$$workers]}, \"task\": {\"type\": \"worker\", \"index\": $$rank}}" \
-		$(run) -m tf_reference train --data "$$DATA" $(ARGS) & \
+		$(proof) train tf --data "$$DATA" $(ARGS) & \
 	pids="$$pids $$!"; rank=$$((rank + 1)); \
 done; \
 status=0; for pid in $$pids; do wait $$pid || status=$$?; done; wait; exit $$status
@@ -50,27 +54,31 @@ help: ## List the targets
 	@echo 'Options reach the program through ARGS: make train-torch ARGS="--epochs 2"'
 	@echo 'PYTHON, VENV and DATA name the interpreter, the environment and the folder of MNIST.'
 
-install: $(installed) ## Make the environment: both frameworks and the tools, 7.5 GB
+install: $(installed) ## Make the environment: both frameworks and the tools, 8 GB
 
-$(installed): pyproject.toml .constraints.txt
+$(installed): extra := parity
+$(VENV)/.torch: extra := torch
+$(VENV)/.tensorflow: extra := tensorflow
+
+$(installed) $(VENV)/.torch $(VENV)/.tensorflow: pyproject.toml .constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo '$(PYTHON) is not Python 3.11 or newer: name one that is, as in make PYTHON=python3.11' >&2; exit 2; }
 	$(PYTHON) -m venv $(VENV)
-	$(run) -m pip install --quiet --constraint .constraints.txt --editable '.[parity]'
+	$(run) -m pip install --quiet --constraint .constraints.txt --editable '.[$(extra)]'
 	@touch $@
 
 data: $(installed) ## Fetch MNIST and verify it
 	@$(proof) fetch-mnist "$$DATA"
 
-$(mnist): | $(installed)
+$(mnist): | $(enough)
 	@$(proof) fetch-mnist "$$DATA"
 
-train-torch: $(installed) $(mnist) ## Train the book's network in PyTorch: RANKS=2 in two processes
+train-torch: $(train-torch) $(mnist) ## Train the book's network in PyTorch: RANKS=2 in two processes
 	@$(run) $(if $(RANKS),-m torch.distributed.run --standalone --nproc-per-node $(RANKS)) \
-		-m $(if $(RANKS),--) torch_port train --data "$$DATA" $(ARGS)
+		-m $(if $(RANKS),--) parity_tests train torch --data "$$DATA" $(ARGS)
 
-train-tf: $(installed) $(mnist) ## Train the book's network in TensorFlow: RANKS=2 in two processes
-	@$(if $(RANKS),$(on_tf_ranks),$(run) -m tf_reference train --data "$$DATA" $(ARGS))
+train-tf: $(train-tf) $(mnist) ## Train the book's network in TensorFlow: RANKS=2 in two processes
+	@$(if $(RANKS),$(on_tf_ranks),$(proof) train tf --data "$$DATA" $(ARGS))
 
 parity: $(installed) $(mnist) ## Prove that the two are the same: build/parity.html (4 minutes)
 	@$(tests) $(in_parallel) $(proof_tests) --page build/parity.html $(ARGS)

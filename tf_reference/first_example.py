@@ -1,27 +1,22 @@
 """The book's first example: the network made of the framework's own parts."""
 
-import io
 import math
-import os
-import tempfile
-import zipfile
-from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
-from typing import Any, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import TypeAlias
 
-import h5py
 import numpy as np
 
-from .arguments import check_calls, check_integer, check_kind, check_positive, seeded, shown
-from .files import as_path, check_input, read_json, write_whole
-from .framework import Tensor, check_settings, tf, use_dtype
+from .framework import (
+    ArgumentError,
+    Tensor,
+    check,
+    check_positive,
+    check_whole,
+    tf,
+)
 from .optimizers import RMSprop
-from .ranks import average, average_gradients, failures_named, group, share
-from .training import BatchGenerator, Progress, as_tensors, check_data, check_finite, check_weights
+from .training import BEGINNING, Progress, check_finite, check_weights, each_epoch, ignore
 from .weights import named_weights
-
-LARGEST_FILE, LARGEST_CONFIG, LARGEST_LAYER = 100_000_000, 100_000, 4096
-"""What is read of a .keras file: its bytes, those of its config.json, and the numbers in this."""
 
 Dense = tf.keras.layers.Dense
 
@@ -36,12 +31,12 @@ def glorot_uniform(rng: np.random.Generator, shape: Sequence[int]) -> np.ndarray
         shape: (inputs, outputs), each at least 1.
 
     Raises:
-        ValueError: If a size is no whole number above 0.
+        ArgumentError: If a size is no whole number above 0.
 
     Source: keras/src/initializers/random_initializers.py.
     """
     for size in shape:
-        check_integer("a size of shape", size, 1)
+        check_whole("a size of shape", size, 1)
     limit = math.sqrt(6 / sum(shape))
     return rng.uniform(-limit, limit, shape)
 
@@ -57,7 +52,7 @@ def mnist_model(seed: int | None = None) -> Sequential:
             does, from the same distribution.
 
     Raises:
-        ValueError: If the seed is no whole number, 0 or above.
+        ArgumentError: If the seed is no whole number, 0 or above.
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
@@ -69,7 +64,7 @@ def mnist_model(seed: int | None = None) -> Sequential:
         ]
     )
     if seed is not None:
-        rng = seeded("seed", seed)
+        rng = np.random.default_rng(check_whole("seed", seed, 0))
         for layer in model.layers:
             kernel, _ = layer.weights
             kernel.assign(glorot_uniform(rng, kernel.shape))
@@ -84,22 +79,16 @@ def rmsprop(model: Sequential, learning_rate: float = 1e-3) -> RMSprop:
         learning_rate: Step size, above 0.
 
     Raises:
-        ValueError: If the learning rate is not a finite number above 0.
+        ArgumentError: If the learning rate is not a finite number above 0.
     """
     learning_rate = check_positive("learning_rate", learning_rate)
     optimizer = RMSprop(learning_rate)
     optimizer.build(model.trainable_variables)
-    average_gradients(optimizer)
     return optimizer
 
 
 def named_velocities(model: Sequential, optimizer: RMSprop) -> dict[str, Tensor]:
-    """Return the averages that RMSprop keeps, by names such as `layers.0.W.velocity`: no copies.
-
-    Args:
-        model: Whose weights the optimizer changes.
-        optimizer: As `rmsprop` makes it.
-    """
+    """Return the averages that RMSprop keeps, by names such as `layers.0.W.velocity`: no copies."""
     velocities = [variable for variable in optimizer.variables if "velocity" in variable.path]
     return {
         f"{name}.velocity": velocity
@@ -108,16 +97,33 @@ def named_velocities(model: Sequential, optimizer: RMSprop) -> dict[str, Tensor]
 
 
 def check_optimizer(model: Sequential, optimizer: RMSprop) -> None:
-    """Refuse an optimizer that would leave the weights of a model as they are.
-
-    Raises:
-        ValueError: If it is no optimizer, or not of this model.
-    """
-    check_kind("optimizer", optimizer, tf.keras.optimizers.Optimizer, "one as rmsprop makes it")
+    """Refuse an optimizer that would leave the weights of a model as they are."""
+    right = isinstance(optimizer, tf.keras.optimizers.Optimizer)
+    check("optimizer", optimizer, right, "one as rmsprop makes it")
     # tf.keras finds this in the first step only.
     held = {id(w) for w in optimizer._trainable_variables}
     if held != {id(w) for w in model.trainable_variables}:
-        raise ValueError("the optimizer is not of this model: make one by rmsprop(model)")
+        raise ArgumentError("the optimizer is not of this model: make one by rmsprop(model)")
+
+
+def one_training_step(
+    model: Sequential, images_batch: Tensor, labels_batch: Tensor, optimizer: RMSprop
+) -> tuple[Tensor, Tensor]:
+    """Run the model forward and backward on one batch, and update its weights.
+
+    Args:
+        model: Its weights are changed in place.
+        images_batch: Shape (batch, pixels), in the dtype of the weights.
+        labels_batch: Class indices, shape (batch,), integers.
+        optimizer: Changes the weights.
+
+    Returns:
+        The average loss of the batch in nats per sample, and the fraction of it that was
+        predicted right, both before the update: scalars.
+    """
+    model.reset_metrics()
+    loss, accuracy = model.train_on_batch(images_batch, labels_batch)
+    return tf.constant(loss, "float64"), tf.constant(accuracy, "float64")
 
 
 def fit(
@@ -130,9 +136,10 @@ def fit(
     learning_rate: float = 1e-3,
     optimizer: RMSprop | None = None,
     shuffle_seed: int | None = None,
-    on_step: Callable[[int, int, float], None] | None = None,
-    on_epoch: Callable[[int], None] | None = None,
-    progress: Progress | None = None,
+    start: Progress = BEGINNING,
+    step: Callable | None = None,
+    on_step: Callable[[int, int, float], object] = ignore,
+    on_epoch: Callable[[int], object] = ignore,
 ) -> dict[str, list[float]]:
     """Train a model by RMSprop, printing the loss and the accuracy of each epoch.
 
@@ -146,190 +153,45 @@ def fit(
         optimizer: As `rmsprop` makes it, in place of a new one of that learning rate.
         shuffle_seed: Seeds NumPy's generator, which draws a new order of the samples for
             each epoch. By default every epoch takes them in the order of the data set.
+        start: Where to begin, with the weights and the optimizer of that moment. By default the
+            beginning.
+        step: Called in place of `one_training_step`, with its arguments.
         on_step: Called after each step with the epoch and the batch, both counted from 0,
-            and the average loss of the epoch so far in nats per sample.
+            and the average loss of that batch in nats per sample.
         on_epoch: Called after each epoch with its number.
-        progress: Where to begin, with the weights and the optimizer of that moment; kept up to
-            date. By default the beginning.
 
     Returns:
         The "loss" and the "accuracy" of each epoch that ended: averages over its samples, each
         predicted before the update of its batch.
 
     Raises:
-        ValueError: If `check_data` refuses an argument.
+        ArgumentError: If `each_epoch` refuses an argument.
         DivergenceError: If a loss is not finite, or a weight after an epoch.
 
     Source: Deep Learning with Python, 2nd edition, section 2.1.
     """
-    check_settings(gradients=True)
-    check_kind("model", model, Sequential, "the first example's, as mnist_model makes it")
-    check_calls(on_step=on_step, on_epoch=on_epoch)
-    images, labels = as_tensors(images, labels)
-    check_data(model, images, labels, epochs, batch_size)
+    fits = isinstance(model, tf.keras.Sequential)
+    check("model", model, fits, "the first example's, by mnist_model")
     optimizer = optimizer or rmsprop(model, learning_rate)
     check_optimizer(model, optimizer)
-    at = Progress.begun(progress, epochs, math.ceil(len(images) / batch_size))
-    rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
-    accuracy = tf.keras.metrics.SparseCategoricalAccuracy(name="accuracy")
-    model.compile(
-        optimizer=optimizer,
-        loss="sparse_categorical_crossentropy",
-        metrics=[accuracy],
-    )
-    variables = [*model.metrics_variables[:2], *accuracy.variables]  # each a total and its count
-
-    def on_epoch_begin(epoch: int, logs: dict[str, float]) -> None:
-        totals = at.total_loss, at.samples, at.matches, at.samples
-        for variable, total in zip(variables, totals, strict=True):
-            variable.assign(total)
-
-    def on_batch(batch_counter: int, logs: dict[str, float]) -> None:
-        check_finite(logs["loss"], at.epoch, at.batch)
-        at.total_loss = float(variables[0])
-        at.samples, at.matches = (int(variable) for variable in variables[1:3])
-        at.batch += 1
-        if on_step is not None:
-            on_step(at.epoch, at.batch - 1, float(logs["loss"]))
-
-    callback = tf.keras.callbacks.LambdaCallback(
-        on_epoch_begin=on_epoch_begin, on_train_batch_end=on_batch
-    )
-
-    def fit_by_shares(batch_generator: BatchGenerator) -> None:
-        for _ in range(batch_generator.num_batches):
-            images_batch, labels_batch = batch_generator.next()
-            samples = len(labels_batch)
-            images_batch, labels_batch = share(images_batch, labels_batch)
-            model.reset_metrics()
-            with failures_named():
-                logs = model.train_on_batch(images_batch, labels_batch, return_dict=True)
-            of_share = [tf.constant(logs[name], "float64") for name in ("loss", "accuracy")]
-            average_loss, right = average(of_share)
-            at.samples += samples
-            at.total_loss += float(average_loss) * samples
-            at.matches += round(float(right) * samples)
-            at.batch += 1
-            check_finite(at.total_loss, at.epoch, at.batch - 1)
-            if on_step is not None:
-                on_step(at.epoch, at.batch - 1, at.total_loss / at.samples)
-
+    model.compile(optimizer=optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+    step = step or one_training_step
     history: dict[str, list[float]] = {"loss": [], "accuracy": []}
-    for epoch_counter in range(epochs):
-        order = None if rng is None else rng.permutation(len(images))
-        if epoch_counter < at.epoch:
-            continue
+    for epoch_counter, begin, batch_generator in each_epoch(
+        model, images, labels, epochs, batch_size, shuffle_seed, start, step, on_step, on_epoch
+    ):
         print(f"Epoch {epoch_counter}")
-        left: Any = slice(at.batch * batch_size, None)  # all, unless training goes on within
-        left = left if order is None else order[left]
-        if group.size > 1:
-            fit_by_shares(BatchGenerator(images[left], labels[left], batch_size))
-            of_epoch = {"loss": [at.total_loss / at.samples], "accuracy": [at.matches / at.samples]}
-        else:
-            options: Any = {"shuffle": False, "verbose": 0, "callbacks": [callback]}
-            of_epoch = model.fit(images[left], labels[left], batch_size, **options).history
-        history["loss"] += of_epoch["loss"]
-        history["accuracy"] += of_epoch["accuracy"]
+        total_loss, matches = begin.total_loss, begin.matches
+        for batch_counter in range(begin.batch, batch_generator.num_batches):
+            images_batch, labels_batch = batch_generator.next()
+            loss, accuracy = step(model, images_batch, labels_batch, optimizer)
+            check_finite(loss, epoch_counter, batch_counter)
+            total_loss += float(loss) * len(images_batch)
+            matches += round(float(accuracy) * len(images_batch))
+            on_step(epoch_counter, batch_counter, float(loss))
         check_weights(model, epoch_counter)
+        history["loss"].append(total_loss / len(images))
+        history["accuracy"].append(matches / len(images))
         print(f"loss: {history['loss'][-1]:.4f}, accuracy: {history['accuracy'][-1]:.4f}")
-        at.end_epoch()
-        if on_epoch is not None:
-            on_epoch(epoch_counter)
+        on_epoch(epoch_counter)
     return history
-
-
-def save_model(model: Sequential, path: str | os.PathLike) -> None:
-    """Write a model to a file of the framework, which appears whole or not at all.
-
-    Args:
-        model: As `mnist_model` makes it.
-        path: For Keras a name in .keras (the whole model) or .weights.h5; for PyTorch one in
-            .safetensors, which gets the state dict. An existing file is replaced.
-
-    Raises:
-        ValueError: If the model is another one, or if the name ends otherwise.
-        OSError: If the file cannot be written.
-    """
-    check_kind("model", model, Sequential, "the first example's, as mnist_model makes it")
-    path = as_path(path)
-    with tempfile.TemporaryDirectory() as folder:
-        temporary = Path(folder, path.name)
-        if temporary.name.endswith(".keras"):
-            model.save(temporary)
-        else:
-            model.save_weights(temporary)
-        write_whole(path, temporary.read_bytes())
-
-
-def load_model(path: str | os.PathLike) -> Sequential:
-    """Read a model from a file of the framework, in the dtype that the file has.
-
-    That becomes the default dtype, as `use_dtype` makes it, unless the file is refused.
-
-    Args:
-        path: As `save_model` writes it, or the framework's own functions.
-
-    Raises:
-        FileNotFoundError: If there is no such file.
-        ValueError: If it is no such file, or one of another model.
-    """
-    path = check_input(path, "the file of a trained model")
-    floatx, policy = tf.keras.config.floatx(), tf.keras.config.dtype_policy()
-    try:
-        check_model_file(path)
-        if path.name.endswith(".keras"):
-            model = tf.keras.models.load_model(path, compile=False)
-            use_dtype(model.dtype)
-        else:
-            with h5py.File(path) as file:
-                use_dtype(file["layers/dense/vars/0"].dtype.name)
-            model = mnist_model()
-            model.load_weights(path)
-    except Exception as error:
-        tf.keras.config.set_floatx(floatx)
-        tf.keras.config.set_dtype_policy(policy)
-        reason = shown((str(error) or type(error).__name__).split("\n")[0], 400)
-        raise ValueError(f"{path} is not a file of the first example's model: {reason}") from error
-    return model
-
-
-def check_model_file(path: Path) -> None:
-    """Refuse a file that would take the framework's own reader far more memory than the model has.
-
-    Raises:
-        ValueError: If it is no such file, or its header promises too much.
-    """
-
-    def numbers(item: Any) -> Iterator[float]:
-        if isinstance(item, dict):
-            item = [value for name, value in item.items() if name != "shared_object_id"]
-        if isinstance(item, list):
-            for part in item:
-                yield from numbers(part)
-        elif isinstance(item, int | float):
-            yield item
-
-    file: Any = path
-    if path.name.endswith(".keras"):
-        if not zipfile.is_zipfile(path):
-            raise ValueError("it is no whole zip file")
-        with zipfile.ZipFile(path) as archive:
-            members = {member.filename: member.file_size for member in archive.infolist()}
-            if set(members) != {"metadata.json", "config.json", "model.weights.h5"}:
-                raise ValueError(f"it holds {shown(', '.join(members))}")
-            if sum(members.values()) > LARGEST_FILE or members["config.json"] > LARGEST_CONFIG:
-                raise ValueError(f"it grows to {sum(members.values()):,} bytes")
-            config = read_json(archive.read("config.json"), "its config.json")
-            if (largest := max(numbers(config), default=0)) > LARGEST_LAYER:
-                raise ValueError(f"its config.json asks for {largest:g} of something")
-            file = io.BytesIO(archive.read("model.weights.h5"))
-    total = 0
-
-    def add(name: str, item: Any) -> None:
-        nonlocal total
-        total += item.size * item.dtype.itemsize if isinstance(item, h5py.Dataset) else 0
-
-    with h5py.File(file) as weights:
-        weights.visititems(add)
-    if total > LARGEST_FILE:
-        raise ValueError(f"its weights have {total:,} bytes")

@@ -5,8 +5,7 @@ from typing import Literal
 
 import numpy as np
 
-from .arguments import check_choice, check_integer, check_kind, seeded
-from .framework import Tensor, tf
+from .framework import DTYPES, Tensor, check, check_whole, tf
 
 LARGEST_SIZE = 2**31 - 1
 """Values in one input or output: the routines that multiply matrices count in 32 bits."""
@@ -28,7 +27,7 @@ class NaiveDense:
         dtype: Of both weights.
 
     Raises:
-        ValueError: If a size or the dtype is not as it must be.
+        ArgumentError: If a size or the dtype is not as it must be.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.1.
     """
@@ -42,13 +41,13 @@ class NaiveDense:
         rng: np.random.Generator | None = None,
         dtype: Literal["float32", "float64"] = "float32",
     ) -> None:
-        check_integer("input_size", input_size, 1, LARGEST_SIZE)
-        check_integer("output_size", output_size, 1, LARGEST_SIZE)
-        check_choice("dtype", dtype)
-        check_kind("activation", activation, Callable, "a function of pre-activations")
+        check_whole("input_size", input_size, 1, LARGEST_SIZE)
+        check_whole("output_size", output_size, 1, LARGEST_SIZE)
+        check("dtype", dtype, dtype in DTYPES, "float32 or float64")
+        check("activation", activation, callable(activation), "a function of pre-activations")
         self.activation = activation
         rng = rng or np.random.default_rng()
-        check_kind("rng", rng, (np.random.Generator, np.random.RandomState), "NumPy's generator")
+        check("rng", rng, hasattr(rng, "uniform"), "a generator of NumPy's")
 
         w_shape = (input_size, output_size)
         w_initial_value = rng.uniform(0, 1e-1, w_shape).astype(dtype)
@@ -75,16 +74,17 @@ class NaiveSequential:
         layers: In the order in which they are called.
 
     Raises:
-        ValueError: If one of them is no layer.
+        ArgumentError: If one of them is no layer.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.1.
     """
 
     def __init__(self, layers: list[NaiveDense]) -> None:
-        check_kind("layers", layers, Iterable, "a list of layers")
+        check("layers", layers, isinstance(layers, Iterable), "a list of layers")
         self.layers = list(layers)  # which can be run through more than once
         for layer in self.layers:
-            check_kind("a layer", getattr(layer, "weights", layer), list, "one that has weights")
+            made = hasattr(layer, "weights") and not isinstance(layer, type)
+            check("a layer", layer, made, "one that has weights")
 
     def __call__(self, inputs: Tensor) -> Tensor:
         """Map inputs of shape (batch, input_size) to the last layer's outputs."""
@@ -112,9 +112,9 @@ def mnist_model(
         dtype: Of the weights.
 
     Raises:
-        ValueError: If the seed or the dtype is not as it must be.
+        ArgumentError: If the seed or the dtype is not as it must be.
     """
-    rng = seeded("seed", seed)
+    rng = np.random.default_rng(None if seed is None else check_whole("seed", seed, 0))
     return NaiveSequential(
         [
             NaiveDense(28 * 28, 512, tf.nn.relu, rng=rng, dtype=dtype),

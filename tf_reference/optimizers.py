@@ -2,8 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from .arguments import check_positive, shown
-from .framework import Tensor, tf
+from .framework import ArgumentError, Tensor, check, check_positive, tf
 from .weights import describe
 
 UpdateRule = Callable[[Sequence, Sequence], None]
@@ -23,7 +22,7 @@ def update_weights(
         learning_rate: Step size, above 0.
 
     Raises:
-        ValueError: If the learning rate is not a finite number above 0, or if `check_gradients`
+        ArgumentError: If the learning rate is not a finite number above 0, or if `check_gradients`
             refuses the gradients.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
@@ -35,25 +34,14 @@ def update_weights(
 
 
 def check_gradients(gradients: Sequence[Tensor], weights: Sequence[tf.Variable]) -> None:
-    """Refuse gradients that are not one for each weight, of its shape and dtype.
-
-    A number would be subtracted from a whole weight, by rules that differ in the frameworks.
-
-    Raises:
-        ValueError: With the position of the weight.
-    """
-    if len(gradients) != len(weights):
-        raise ValueError(
-            f"{len(gradients)} gradients but {len(weights)} weights: expected one for each weight"
-        )
+    """Refuse gradients that are not one for each weight, of its shape and dtype."""
+    # A number would be subtracted from a whole weight, by rules that differ in the frameworks.
+    count = len(gradients)
+    check("the number of gradients", count, count == len(weights), f"{len(weights)}, as of weights")
     for index, (g, w) in enumerate(zip(gradients, weights, strict=True)):
-        if (
-            not isinstance(g, Tensor)
-            or g.dtype != w.dtype
-            or not w.shape.is_compatible_with(g.shape)
-        ):
-            found = describe(g) if isinstance(g, Tensor) else shown(repr(g))
-            raise ValueError(f"gradient {index} is {found}: expected {describe(w)}")
+        check(f"gradient {index}", g, isinstance(g, Tensor), describe(w))
+        fits = g.dtype == w.dtype and w.shape.is_compatible_with(g.shape)
+        check(f"gradient {index}", describe(g), fits, describe(w))
 
 
 class SGD:
@@ -66,7 +54,7 @@ class SGD:
         learning_rate: Step size, above 0.
 
     Raises:
-        ValueError: If the learning rate is not a finite number above 0.
+        ArgumentError: If the learning rate is not a finite number above 0.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
@@ -77,16 +65,11 @@ class SGD:
         self.weights: list[tf.Variable] = []
 
     def __call__(self, gradients: Sequence[Tensor], weights: Sequence[tf.Variable]) -> None:
-        """Update the weights in place.
-
-        Raises:
-            ValueError: If these are not the weights of the first call, or if `check_gradients`
-                refuses the gradients.
-        """
+        """Update the weights in place, which must be those of the first call."""
         check_gradients(gradients, weights)
         self.weights = self.weights or list(weights)
         if [id(w) for w in weights] != [id(w) for w in self.weights]:
-            raise ValueError("SGD was given other weights before: make one SGD for each model")
+            raise ArgumentError("SGD was given other weights before: make one SGD for each model")
         self.optimizer.apply_gradients(zip(gradients, weights, strict=True))
 
 

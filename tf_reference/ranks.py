@@ -1,30 +1,22 @@
-"""More than one process: each takes its share of every batch, and all make the same step.
+"""More than one process: the framework's own all-reduce, and who is lost when it fails.
 
-The processes, called ranks, hold the same weights. The framework's own all-reduce averages
-gradients and losses over them.
+The processes, called ranks, hold the same weights. Each takes its share of every batch, and
+gradients and losses are averaged over all.
 """
 
 import atexit
-import hashlib
 import json
 import os
 import re
+import sys
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
-from .arguments import shown
-from .command_line import say
-from .framework import Tensor, tf
-from .optimizers import RMSprop, UpdateRule
-from .weights import assign
-
-if TYPE_CHECKING:
-    from .training import Progress  # which takes its share from here
+from .framework import ArgumentError, Tensor, shown, tf
+from .optimizers import RMSprop
 
 JOIN_TIMEOUT, TIMEOUT = 300, 30
 """Seconds to wait for the other ranks: at the start, and in a step."""
@@ -42,39 +34,83 @@ class RankError(OSError):
     """A rank has ended, hangs or cannot be reached."""
 
 
-@dataclass
-class Group:
+class Ranks:
     """The ranks that train together, and this one among them.
 
-    Attributes:
-        rank: The number of this process, from 0; rank 0 alone prints and writes.
+    Whatever needs the others raises a `RankError` if one does not take part.
+
+    Args:
+        rank: The number of this process, from 0.
         size: How many there are.
-        weight: The share of this rank in the batch at hand, from 0 to 1.
         all_reduce: The framework's own, which adds a tensor up over the ranks.
     """
 
-    rank: int = 0
-    size: int = 1
-    weight: Any = 1.0
-    all_reduce: Any = None
+    def __init__(self, rank: int, size: int, all_reduce: Callable) -> None:
+        self.rank, self.size = rank, size
+        self._all_reduce = all_reduce
+        self._weight = tf.Variable(1.0, dtype="float64")  # a graph reads it anew in each step
+
+    def take(self, share: float) -> None:
+        """Weigh the averages that follow by the share of this rank in the batch, from 0 to 1."""
+        self._weight.assign(share)
+
+    def average(self, tensors: Sequence[Tensor]) -> list[Tensor]:
+        """Return averages over the batch, given those over the share of this rank."""
+        tensors = [tf.convert_to_tensor(tensor) for tensor in tensors]
+        sizes = [tensor.shape.num_elements() for tensor in tensors]
+        flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
+        parts = tf.split(self._added_up(flat * tf.cast(self._weight, flat.dtype)), sizes)
+        return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
+
+    def average_gradients(self, optimizer: RMSprop) -> None:
+        """Let an optimizer average the gradients over the ranks before each of its steps."""
+        apply = optimizer.apply  # which the graph of `tf.keras.Model.train_on_batch` contains
+        optimizer.apply = lambda gradients, weights=None: apply(self.average(gradients), weights)
+
+    def total(self, array: np.ndarray) -> np.ndarray:
+        """Return the sum over the ranks of an array of integers."""
+        return self._added_up(tf.constant(array.reshape(-1))).numpy().reshape(array.shape)
+
+    def run(self, step: Callable, *arguments: Any) -> Any:
+        """Run a training step, which fails by a `RankError` if a rank is lost within."""
+        try:
+            return step(*arguments)  # whose graph may contain the all-reduce
+        except LOST as error:
+            raise self._lost(error) from error
+
+    def _added_up(self, flat: Tensor) -> Tensor:
+        return self.run(self._all_reduce, flat)
+
+    def _lost(self, error: Exception) -> RankError:
+        """Return an error that names, as far as this rank can find out, who does not answer."""
+        # At its end the process would wait for what the lost rank was to send.
+        atexit.register(os._exit, 2)
+        return RankError(
+            f"rank {self.rank} has lost {self._missing(error)}, which has ended, hangs for "
+            f"{TIMEOUT} s or cannot be reached"
+        )
+
+    def _missing(self, error: Exception) -> str:
+        if "CoordinationService/" in str(error):  # which runs in rank 0
+            return "rank 0"
+        # The first that is named as the other end of a connection, or as without a heartbeat.
+        named = re.search(r"/task:([0-9]+)\b(?!/)", str(error))
+        return f"rank {named[1]}" if named else "one of the others"
 
 
-group = Group()
-"""One process, until `join` has found others."""
+def join() -> Ranks | None:
+    """Wait for the other ranks, if `TF_CONFIG` says that this process is one of several.
 
+    Call it after `use_device` and before the first tensor is made.
 
-def join() -> None:
-    """Wait for the other ranks, if this process was started as one of several.
-
-    Call it after `use_device` and before the first tensor is made. Several are those that
-    `torchrun` starts, or `TF_CONFIG` names.
+    Returns:
+        The ranks, or None for a process of its own.
 
     Raises:
-        ValueError: If the environment names no rank of a group.
-        RankError: If the others do not come.
+        ArgumentError: If `TF_CONFIG` names no rank of a group.
     """
     if "TF_CONFIG" not in os.environ:
-        return
+        return None
     try:
         config = json.loads(os.environ["TF_CONFIG"])
         workers, task = config["cluster"]["worker"], config["task"]
@@ -83,15 +119,16 @@ def join() -> None:
     except (KeyError, TypeError, ValueError):
         fits = False
     if not fits:
-        raise ValueError(
+        raise ArgumentError(
             f"TF_CONFIG is {shown(os.environ['TF_CONFIG'])}: expected a JSON object such as "
             '{"cluster": {"worker": ["host:port", ...]}, "task": {"type": "worker", "index": 0}}'
         )
     if len(workers) == 1:
-        return
+        return None
 
     def give_up() -> None:
-        say(f"{__package__}: not all of {', '.join(workers)} have come within {JOIN_TIMEOUT} s")
+        came = f"not all of {', '.join(workers)} have come within {JOIN_TIMEOUT} s"
+        print(f"{__package__}: {came}", file=sys.stderr, flush=True)
         os._exit(2)  # what TensorFlow waits in can be ended by nothing else
 
     timer = threading.Timer(JOIN_TIMEOUT, give_up)
@@ -103,156 +140,5 @@ def join() -> None:
     def add_up(flat: Tensor) -> Tensor:
         return tf.distribute.get_replica_context().all_reduce("SUM", tf.identity(flat))
 
-    group.rank, group.size = rank, len(workers)
-    group.all_reduce = tf.function(lambda flat: strategy.run(add_up, (flat,)), autograph=False)
-    group.weight = tf.Variable(1.0, dtype="float64")  # a graph reads it anew in each step
-
-
-def share(images_batch: Any, labels_batch: Any) -> tuple[Any, Any]:
-    """Return the part of a batch that this rank takes, and remember how large a part it is.
-
-    A rank for which nothing is left takes one sample, of weight 0, since an average needs one.
-
-    Args:
-        images_batch: Shape (batch, pixels).
-        labels_batch: Shape (batch,).
-    """
-    if group.size == 1:
-        return images_batch, labels_batch
-    samples = len(labels_batch)
-    begin, end = (samples * rank // group.size for rank in (group.rank, group.rank + 1))
-    group.weight.assign((end - begin) / samples)
-    part = slice(begin, end) if begin < end else slice(0, 1)
-    return images_batch[part], labels_batch[part]
-
-
-def averaged(update_weights: UpdateRule) -> UpdateRule:
-    """Return an update rule that first averages the gradients over the ranks."""
-    if group.size == 1:
-        return update_weights
-    return lambda gradients, weights: update_weights(average(gradients), weights)
-
-
-def average_gradients(optimizer: RMSprop) -> None:
-    """Let an optimizer average the gradients over the ranks before each of its steps."""
-    if group.size == 1:
-        return
-    apply = optimizer.apply  # which the graph of `tf.keras.Model.train_on_batch` contains
-    optimizer.apply = lambda gradients, weights=None: apply(average(gradients), weights)
-
-
-def average(tensors: Sequence[Tensor]) -> list[Tensor]:
-    """Return the averages over the ranks, each weighted by its share of the batch at hand.
-
-    What is an average over a share becomes the average over the batch.
-
-    Args:
-        tensors: As many, and of the same shapes and dtype, on each rank.
-
-    Raises:
-        RankError: If a rank does not take part.
-    """
-    if group.size == 1:
-        return list(tensors)
-    sizes = [tensor.shape.num_elements() for tensor in tensors]
-    flat = tf.concat([tf.reshape(tensor, [-1]) for tensor in tensors], 0)
-    parts = tf.split(_total(flat * tf.cast(group.weight, flat.dtype)), sizes)
-    return [tf.reshape(part, tensor.shape) for part, tensor in zip(parts, tensors, strict=True)]
-
-
-def take_over(tensors: Mapping[str, Tensor], progress: "Progress") -> None:
-    """Begin where rank 0 does: with its weights, and as far as it has come.
-
-    Args:
-        tensors: The weights and the state of the optimizer, which are replaced.
-        progress: Of the training, which is replaced.
-
-    Raises:
-        RankError: If a rank does not take part.
-    """
-    if group.size == 1:
-        return
-    # Added to nothing, so that no number is rounded.
-    group.weight.assign(float(group.rank == 0))
-    found = average([tf.convert_to_tensor(tensor) for tensor in tensors.values()])
-    if group.rank:
-        assign(tensors, dict(zip(tensors, found, strict=True)))
-    progress.__dict__.update(json.loads(gather(json.dumps(progress.__dict__))[0]))
-
-
-def gather(text: str) -> list[str]:
-    """Return the text of each rank, in their order.
-
-    Raises:
-        RankError: If a rank does not take part.
-    """
-    if group.size == 1:
-        return [text]
-    content = np.frombuffer(text.encode(), "uint8")
-    lengths = np.zeros(group.size, "int64")
-    lengths[group.rank] = len(content)
-    lengths = _total(tf.constant(lengths)).numpy()
-    table = np.zeros((group.size, lengths.max()), "int64")
-    table[group.rank, : len(content)] = content
-    table = _total(tf.constant(table.reshape(-1))).numpy().reshape(table.shape)
-    rows = zip(table.astype("uint8"), lengths, strict=True)
-    return [row[:length].tobytes().decode() for row, length in rows]
-
-
-def check_same(facts: Mapping[str, Any], *arrays: Tensor) -> None:
-    """Refuse ranks that would not train the same model on the same data.
-
-    Args:
-        facts: The options and the versions, by name.
-        arrays: The data.
-
-    Raises:
-        ValueError: If a rank has others than rank 0.
-        RankError: If a rank does not take part.
-    """
-    if group.size == 1:
-        return
-    sha256 = hashlib.sha256()
-    for array in arrays:
-        sha256.update(array)
-    found = [json.loads(text) for text in gather(json.dumps({**facts, "data": sha256.hexdigest()}))]
-    for rank, of_rank in enumerate(found):
-        for name, wanted in found[0].items():
-            if of_rank.get(name) != wanted:
-                raise ValueError(
-                    f"the {name} of rank {rank}: {shown(of_rank.get(name))}, but rank 0 has "
-                    f"{shown(wanted)}: start all ranks with the same options, data and versions"
-                )
-
-
-def _total(flat: Tensor) -> Tensor:
-    """Return the sum over the ranks of a tensor of one axis."""
-    with failures_named():
-        return group.all_reduce(flat)
-
-
-@contextmanager
-def failures_named() -> Iterator[None]:
-    """Turn what the framework says of a rank that is lost into a sentence that names it.
-
-    Raises:
-        RankError: In place of the framework's own error.
-    """
-    try:
-        yield
-    except LOST as error:
-        # At its end the process would wait for what the lost rank was to send.
-        atexit.register(os._exit, 2)
-        raise RankError(
-            f"rank {group.rank} has lost {_missing(error)}, which has ended, hangs for {TIMEOUT} s "
-            "or cannot be reached"
-        ) from error
-
-
-def _missing(error: Exception) -> str:
-    """Return in words who does not answer any more, as far as this rank can find out."""
-    if "CoordinationService/" in str(error):  # which runs in rank 0
-        return "rank 0"
-    # The first that is named as the other end of a connection, or as without a heartbeat.
-    named = re.search(r"/task:([0-9]+)\b(?!/)", str(error))
-    return f"rank {named[1]}" if named else "one of the others"
+    all_reduce = tf.function(lambda flat: strategy.run(add_up, (flat,)), autograph=False)
+    return Ranks(rank, len(workers), all_reduce)

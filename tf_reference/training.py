@@ -1,7 +1,7 @@
 """Training: the batches, one step, and the loop over epochs."""
 
 import math
-from collections.abc import Callable, Sized
+from collections.abc import Callable, Iterator, Sized
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -9,62 +9,46 @@ from typing import Any
 import numpy as np
 
 from . import optimizers
-from .arguments import (
+from .framework import (
+    DTYPES,
+    Tensor,
     as_array,
-    check_calls,
-    check_choice,
-    check_integer,
-    check_kind,
-    seeded,
-    shown,
+    check,
+    check_settings,
+    check_whole,
+    tf,
 )
-from .framework import Tensor, check_settings, tf
 from .layers import NaiveSequential
 from .losses import sparse_categorical_crossentropy
-from .ranks import average, averaged, share
-from .weights import describe, dtype_name, named_weights, weights_sha256
+from .weights import describe, dtype_name, named_weights
 
 
 class DivergenceError(ArithmeticError):
-    """Training has failed: numbers are not finite, or the weights are stuck where they are bad."""
+    """Training has failed: a loss or a weight is not finite, or the weights are stuck."""
 
 
-@dataclass
+@dataclass(frozen=True)
 class Progress:
-    """How far a training has come: what it needs to go on, beside its weights and its optimizer.
+    """How far a training has come, beside its weights and its optimizer.
 
     Attributes:
         epoch: Epochs that are done.
         batch: Batches of the next one that are done.
-        total_loss: Sum of the losses of these batches; in the first example, of their samples.
-        samples: In the first example, those of these batches.
-        matches: In the first example, those of them that were predicted right.
-        initial_sha256: Of the weights with which that epoch began.
+        total_loss: Sum of the losses of the samples of these batches, in nats.
+        matches: How many of these samples were predicted right; counted in the first example.
     """
 
     epoch: int = 0
     batch: int = 0
     total_loss: float = 0.0
-    samples: int = 0
     matches: int = 0
-    initial_sha256: str = ""
 
-    @classmethod
-    def begun(cls, progress: "Progress | None", epochs: int, batches: int) -> "Progress":
-        """Return where a training begins, its beginning by default.
 
-        Raises:
-            ValueError: If that is no place to which a training of so many epochs comes.
-        """
-        at = cls() if progress is None else progress
-        check_kind("progress", at, cls, "a Progress")
-        check_integer("progress.epoch", at.epoch, 0, epochs)
-        check_integer("progress.batch", at.batch, 0, batches - 1)
-        return at
+BEGINNING = Progress()
 
-    def end_epoch(self) -> None:
-        """Go on to the next epoch."""
-        self.__dict__.update(Progress(self.epoch + 1).__dict__)
+
+def ignore(*arguments: Any) -> None:
+    """Do nothing, which is what a training calls where nobody follows it."""
 
 
 class BatchGenerator:
@@ -78,43 +62,25 @@ class BatchGenerator:
             the order of the data set.
 
     Raises:
-        ValueError: If there are no images, not as many labels or positions as images, or if the
-            batch size is no whole number above 0.
+        ArgumentError: If there are no images, not as many labels or positions as images, or if
+            the batch size is no whole number above 0.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.1.
     """
 
     def __init__(
-        self,
-        images: Any,
-        labels: Any,
-        batch_size: int = 128,
-        order: np.ndarray | None = None,
+        self, images: Any, labels: Any, batch_size: int = 128, order: np.ndarray | None = None
     ) -> None:
-        check_kind("images", images, Sized, "an array")
-        check_kind("labels", labels, Sized, "an array")
-        if len(images) != len(labels):
-            raise ValueError(
-                f"{len(images)} images but {len(labels)} labels: expected one label for each image"
-            )
-        if len(images) == 0:
-            raise ValueError("the data set is empty: expected at least one image")
-        if order is not None and len(order) != len(images):
-            raise ValueError(
-                f"order has {len(order)} positions for {len(images)} images: expected one for each"
-            )
+        check_batches(images, labels, batch_size, order)
         if order is not None:
             order = np.ascontiguousarray(order)
-            inside = (order >= 0) & (order < len(images))
-            if not (np.issubdtype(order.dtype, np.integer) and inside.all()):
-                raise ValueError(f"order is {shown(order)}: expected positions of images")
             images, labels = as_tensors(images, labels)
         self.index = 0
         self.images = images
         self.labels = labels
-        self.batch_size = check_integer("batch_size", batch_size, 1)
+        self.batch_size = int(batch_size)
         self.order = order
-        self.num_batches = math.ceil(len(images) / self.batch_size)
+        self.num_batches = math.ceil(len(images) / batch_size)
 
     def next(self) -> tuple[Any, Any]:
         """Return the images and the labels of the next batch.
@@ -168,9 +134,10 @@ def fit(
     *,
     update_weights: optimizers.UpdateRule = optimizers.update_weights,
     shuffle_seed: int | None = None,
-    on_step: Callable[[int, int, float], None] | None = None,
-    on_epoch: Callable[[int], None] | None = None,
-    progress: Progress | None = None,
+    start: Progress = BEGINNING,
+    step: Callable | None = None,
+    on_step: Callable[[int, int, float], object] = ignore,
+    on_epoch: Callable[[int], object] = ignore,
 ) -> None:
     """Train a model, printing the epoch and the loss of every hundredth batch.
 
@@ -185,134 +152,140 @@ def fit(
         update_weights: Given the gradients and the weights, changes the weights in place.
         shuffle_seed: Seeds NumPy's generator, which draws a new order of the samples for
             each epoch. By default every epoch takes them in the order of the data set.
+        start: Where to begin, with the weights of that moment. By default the beginning.
+        step: Called in place of `one_training_step`, with its arguments.
         on_step: Called after each step with the epoch and the batch, both counted from 0,
             and the average loss of that batch in nats per sample.
         on_epoch: Called after each epoch with its number.
-        progress: Where to begin, with the weights of that moment; kept up to date. By default
-            the beginning.
 
     Raises:
-        ValueError: If `check_data` refuses an argument.
-        DivergenceError: If the loss of a batch or a weight after an epoch is not finite; or if
-            a whole epoch changed no weight, at an average loss above that of a guess, the
-            logarithm of the number of classes. The loss clips probabilities, and where all are
-            clipped no gradient flows.
+        ArgumentError: If `each_epoch` refuses an argument.
+        DivergenceError: If the loss of a batch or a weight after an epoch is not finite.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.3.
     """
-    check_settings(gradients=True)
-    check_kind("model", model, NaiveSequential, "a NaiveSequential, as mnist_model makes it")
-    check_kind("update_weights", update_weights, Callable, "a function of gradients and weights")
-    check_calls(on_step=on_step, on_epoch=on_epoch)
-    images, labels = as_tensors(images, labels)
-    check_data(model, images, labels, epochs, batch_size)
-    guess = math.log(model.weights[-1].shape[0])
-    at = Progress.begun(progress, epochs, math.ceil(len(images) / batch_size))
-    rng = None if shuffle_seed is None else seeded("shuffle_seed", shuffle_seed)
-    update_weights = averaged(update_weights)
-    for epoch_counter in range(epochs):
-        order = None if rng is None else rng.permutation(len(images))
-        if epoch_counter < at.epoch:
-            continue
+    check("model", model, isinstance(model, NaiveSequential), "a NaiveSequential")
+    check("update_weights", update_weights, callable(update_weights), "a function of gradients")
+    step = step or one_training_step
+    for epoch_counter, begin, batch_generator in each_epoch(
+        model, images, labels, epochs, batch_size, shuffle_seed, start, step, on_step, on_epoch
+    ):
         print(f"Epoch {epoch_counter}")
-        batch_generator = BatchGenerator(images, labels, batch_size, order)
-        batch_generator.index = at.batch * batch_generator.batch_size
-        if at.batch == 0:
-            at.initial_sha256 = weights_sha256(model)
-        for batch_counter in range(at.batch, batch_generator.num_batches):
-            images_batch, labels_batch = share(*batch_generator.next())
-            loss = one_training_step(model, images_batch, labels_batch, update_weights)
-            (loss,) = average([loss])
+        for batch_counter in range(begin.batch, batch_generator.num_batches):
+            images_batch, labels_batch = batch_generator.next()
+            loss = step(model, images_batch, labels_batch, update_weights)
             check_finite(loss, epoch_counter, batch_counter)
-            at.total_loss += float(loss)
-            at.batch += 1
             if batch_counter % 100 == 0:
                 print(f"loss at batch {batch_counter}: {loss:.2f}")
-            if on_step is not None:
-                on_step(epoch_counter, batch_counter, float(loss))
-        average_loss = at.total_loss / batch_generator.num_batches
-        if average_loss > guess and weights_sha256(model) == at.initial_sha256:
-            raise DivergenceError(
-                f"epoch {epoch_counter} changed no weight, at an average loss of "
-                f"{average_loss:.2f}, where a guess has {guess:.2f}"
-            )
+            on_step(epoch_counter, batch_counter, float(loss))
         check_weights(model, epoch_counter)
-        at.end_epoch()
-        if on_epoch is not None:
-            on_epoch(epoch_counter)
+        on_epoch(epoch_counter)
+
+
+def each_epoch(
+    model: Any,
+    images: Any,
+    labels: Any,
+    epochs: int,
+    batch_size: int,
+    shuffle_seed: int | None,
+    start: Progress,
+    *functions: Callable,
+) -> Iterator[tuple[int, Progress, BatchGenerator]]:
+    """Check the arguments of a training, and yield what is left of each epoch.
+
+    Yields:
+        The number of the epoch, where in it to begin, and its batches from there on.
+
+    Raises:
+        ArgumentError: If an argument is not as it must be, or if the framework was told not to
+            compute gradients.
+    """
+    check_settings(gradients=True)
+    images, labels = checked_data(model, images, labels)
+    check_course(len(images), epochs, batch_size, shuffle_seed, start, functions)
+    rng = np.random.default_rng(shuffle_seed)
+    for epoch in range(epochs):
+        order = None if shuffle_seed is None else rng.permutation(len(images))  # also if skipped
+        if epoch >= start.epoch:
+            begin = start if epoch == start.epoch else Progress(epoch)
+            batch_generator = BatchGenerator(images, labels, batch_size, order)
+            batch_generator.index = begin.batch * batch_size
+            yield epoch, begin, batch_generator
+
+
+def check_course(
+    samples: int, epochs: int, batch_size: int, shuffle_seed: Any, start: Any, functions: Any
+) -> None:
+    """Refuse numbers of epochs, batches and seeds that there are not, and what cannot be called."""
+    check_whole("epochs", epochs, 1)
+    check_whole("batch_size", batch_size, 1)
+    check_whole("shuffle_seed", shuffle_seed or 0, 0)
+    check("start", start, isinstance(start, Progress), "a Progress")
+    check_whole("start.epoch", start.epoch, 0, epochs)
+    check_whole("start.batch", start.batch, 0, math.ceil(samples / batch_size) - 1)
+    for name, function in zip(("step", "on_step", "on_epoch"), functions, strict=True):
+        check(name, function, callable(function), "a function")
 
 
 def as_tensors(images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Return images and labels as the framework takes them, whatever holds their numbers.
-
-    Raises:
-        ValueError: If they are no real numbers, or rows of different lengths.
-    """
+    """Return images and labels as the framework takes them, whatever holds their numbers."""
     images, labels = as_array("images", images), as_array("labels", labels)
     whole = np.issubdtype(labels.dtype, np.integer)
     return images, labels.astype("int64", copy=False) if whole else labels
 
 
-def check_data(model: Any, images: Any, labels: Any, epochs: int = 1, batch_size: int = 1) -> None:
-    """Refuse what no model can be trained or evaluated on, before anything is printed.
+def check_batches(images: Any, labels: Any, batch_size: int, order: np.ndarray | None) -> None:
+    """Refuse what cannot be cut into batches."""
+    check_whole("batch_size", batch_size, 1)
+    check("images", images, isinstance(images, Sized), "an array")
+    check("labels", labels, isinstance(labels, Sized), "an array")
+    samples = len(images)
+    check("the number of images", samples, samples > 0, "at least one")
+    check("the number of labels", len(labels), len(labels) == samples, f"{samples}, as of images")
+    if order is not None:
+        order = np.asarray(order)
+        fits = order.dtype.kind in "iu" and order.shape == (samples,)
+        fits = fits and order.min() >= 0 and order.max() < samples
+        check("order", order, fits, f"{samples} positions of images")
 
-    Raises:
-        ValueError: If there are no images, or not as many labels as images; if `check_images`
-            refuses the images; if the labels are not class indices from 0 to classes - 1, one
-            integer for each image; or if the number of epochs or the batch size is no whole
-            number above 0.
-    """
-    BatchGenerator(images, labels, batch_size)
-    check_integer("epochs", epochs, 1)
+
+def checked_data(model: Any, images: Any, labels: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Return images and labels as tensors, if the labels are one class index for each image."""
+    images, labels = as_tensors(images, labels)
+    check_batches(images, labels, 1, None)
     check_images(model, images)
-    if labels.ndim != 1 or labels.dtype != np.dtype("int64"):
-        found = describe(labels)
-        raise ValueError(f"the labels are {found}: expected one integer for each image")
+    whole = labels.ndim == 1 and labels.dtype == np.dtype("int64")
+    check("the array of labels", describe(labels), whole, "one integer for each image")
     classes = model.layers[-1].weights[-1].shape[0]
     for label in (int(labels.min()), int(labels.max())):
-        if not 0 <= label < classes:
-            raise ValueError(f"a label is {label}: expected classes from 0 to {classes - 1}")
+        check("a label", label, 0 <= label < classes, f"classes from 0 to {classes - 1}")
+    return images, labels
 
 
 def check_images(model: Any, images: Any) -> None:
-    """Refuse images that the model cannot take, or that are not finite.
-
-    Raises:
-        ValueError: With what was found, and what was expected.
-    """
+    """Refuse images that the model cannot take, or that are not finite."""
     kernels = [(name, w) for name, w in named_weights(model).items() if name.endswith("W")]
     _, kernel = kernels[0]
     dtype = getattr(model.layers[0], "compute_dtype", dtype_name(kernel))  # tf.keras has a policy
-    check_choice("the dtype in which the model computes", dtype)
+    check("the dtype of the model", dtype, dtype in DTYPES, "float32 or float64")
     wanted = f"{dtype} of shape ({len(images)}, {kernel.shape[0]})"
-    if (found := describe(images)) != wanted:
-        raise ValueError(f"the images are {found}: expected {wanted}")
+    check("the array of images", describe(images), describe(images) == wanted, wanted)
     for (before, outputs), (name, inputs) in pairwise(kernels):
-        if (outputs.dtype, outputs.shape[1]) != (inputs.dtype, inputs.shape[0]):
-            raise ValueError(
-                f"{name} is {describe(inputs)}: expected one that takes the outputs of {before}, "
-                f"which is {describe(outputs)}"
-            )
-    if len(images) and not all(math.isfinite(pixel) for pixel in (images.min(), images.max())):
-        raise ValueError("a pixel of the images is not finite: expected numbers from 0 to 1")
+        fits = (outputs.dtype, outputs.shape[1]) == (inputs.dtype, inputs.shape[0])
+        check(name, describe(inputs), fits, f"a kernel that takes the outputs of {before}")
+    for pixel in (images.min(), images.max()) if len(images) else ():
+        check("a pixel", float(pixel), math.isfinite(pixel), "a finite number")
 
 
 def check_finite(loss: Any, epoch: int, batch: int) -> None:
-    """Refuse a loss that is not a finite number.
-
-    Raises:
-        DivergenceError: With the epoch and the batch, both counted from 0.
-    """
+    """Raise a DivergenceError for a loss that is not a finite number."""
     if not math.isfinite(loss):
         raise DivergenceError(f"the loss is {float(loss)} at epoch {epoch}, batch {batch}")
 
 
 def check_weights(model: Any, epoch: int) -> None:
-    """Refuse weights that are not all finite numbers, since the last update is kept.
-
-    Raises:
-        DivergenceError: With the weight and the epoch.
-    """
+    """Raise a DivergenceError for weights that are not all finite numbers."""
     for name, weight in named_weights(model).items():
         if not np.isfinite(weight.numpy()).all():
             raise DivergenceError(f"{name} holds a number that is not finite, in epoch {epoch}")

@@ -1,7 +1,9 @@
 """Weights as safetensors files, which every framework reads and writes alike."""
 
 import hashlib
+import json
 import os
+import stat
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,8 +12,7 @@ from .framework import Tensor, tf  # isort: skip (Triton, then TensorFlow: see t
 import safetensors.tensorflow
 from safetensors import SafetensorError
 
-from .arguments import shown
-from .files import check_input, read_json, write_whole
+from .framework import ArgumentError, check, check_file
 from .layers import NaiveSequential
 
 DTYPES = {"F32": "float32", "F64": "float64"}
@@ -19,16 +20,12 @@ DTYPES = {"F32": "float32", "F64": "float64"}
 
 
 def named_weights(model: Any) -> dict[str, tf.Variable]:
-    """Return the weights under the names that a file gives them, such as `layers.0.W`.
-
-    Raises:
-        ValueError: If the model has no layers.
-    """
-    if not (isinstance(layers := getattr(model, "layers", None), list | tuple) and layers):
-        raise ValueError(f"the model is {shown(repr(model))}: expected one that has layers")
+    """Return the weights under the names that a file gives them, such as `layers.0.W`."""
+    layers = getattr(model, "layers", None)
+    check("the model", model, isinstance(layers, list | tuple) and layers, "one that has layers")
     return {
         f"layers.{index}.{name}": weight
-        for index, layer in enumerate(layers)
+        for index, layer in enumerate(layers or [])
         for name, weight in zip("Wb", layer.weights, strict=True)
     }
 
@@ -48,8 +45,7 @@ def save_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
     """Write the weights to a file, which appears whole or not at all.
 
     Args:
-        model: Its weights are written as `layers.0.W`, `layers.0.b`, `layers.1.W` and so
-            on, in their shapes and dtypes.
+        model: Its weights are written as `layers.0.W`, `layers.0.b`, `layers.1.W` and so on.
         path: An existing file is replaced.
 
     Raises:
@@ -66,13 +62,12 @@ def load_weights(model: NaiveSequential, path: str | os.PathLike) -> None:
         path: A file as `save_weights` of either package writes it.
 
     Raises:
-        FileNotFoundError: If there is no such file.
-        OSError: If it is no file, or cannot be read.
-        ValueError: If it is not a safetensors file, its tensors are not those of the model by
+        OSError: If there is no such file, or it cannot be read.
+        ArgumentError: If it is not a safetensors file, its tensors are not those of the model by
             name, shape and dtype, or a number in them is not finite.
     """
     weights = named_weights(model)
-    path = check_input(path, "a safetensors file, as `train --save-weights` writes it")
+    path = check_file(path, "a safetensors file, as `train --save-weights` writes it")
     assign(weights, read_tensors(path, weights))
 
 
@@ -91,54 +86,66 @@ def read_tensors(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is not a safetensors file, holds other tensors, or a number that is not
-            finite.
+        ArgumentError: If it is no safetensors file, holds others, or a number that is not finite.
     """
-    expected = {name: (dtype_name(w), tuple(w.shape)) for name, w in tensors.items()}
-    described = {
-        name: (DTYPES.get(entry["dtype"], entry["dtype"]), tuple(entry["shape"]))
-        for name, entry in read_header(path).items()
-        if name != "__metadata__"
-    }
-    if missing := sorted(expected.keys() - described.keys()):
-        held = ", ".join(described) or "nothing"
-        raise ValueError(f"{path} lacks {', '.join(missing)}: it holds {shown(held)}")
-    if extra := sorted(described.keys() - expected.keys()):
-        raise ValueError(
-            f"{path} also holds {shown(', '.join(extra))}: expected {', '.join(expected)}"
-        )
-    for name, (wanted, wanted_shape) in expected.items():
-        dtype, shape = described[name]
-        if (dtype, shape) != (wanted, wanted_shape):
-            known = dtype in DTYPES.values() and shape == wanted_shape
-            mend = f", or a model in {dtype} (--dtype {dtype})" if known else ""
-            raise ValueError(
-                f"{path} holds {name} as {dtype} of shape {shape}: expected {wanted} of shape "
-                f"{wanted_shape}{mend}"
-            )
+    expected = {name: describe(tensor) for name, tensor in tensors.items()}
+    held = described(path)
+    for name in sorted(expected | held):
+        found, wanted = held.get(name, "nothing"), expected.get(name, "nothing")
+        (dtype, *shape), (_, *wanted_shape) = found.split(), wanted.split()
+        known = shape and shape == wanted_shape and dtype in DTYPES.values()
+        mend = f", or a model in {dtype} (--dtype {dtype})" if known else ""
+        if found != wanted:
+            raise ArgumentError(f"{path} holds {found} as {name}: expected {wanted}{mend}")
     loaded = safetensors.tensorflow.load_file(path)
     for name, tensor in loaded.items():
         if not tf.reduce_all(tf.math.is_finite(tensor)):
-            raise ValueError(f"{path} holds a number in {name} that is not finite")
+            raise ArgumentError(f"{path} holds a number in {name} that is not finite")
     return loaded
 
 
-def read_header(path: Path) -> dict[str, Any]:
-    """Return what a safetensors file says of its tensors, and its metadata.
+def described(path: Path) -> dict[str, str]:
+    """Return the dtype and the shape of each tensor in a safetensors file, in words.
 
     Raises:
         OSError: If the file cannot be read.
-        ValueError: If it is not a whole safetensors file, or has a name twice.
+        ArgumentError: If it is not a whole safetensors file, or has a name twice.
     """
     try:
         # It compares the header with the length of the file, but takes a name twice.
         with safetensors.safe_open(path, framework="numpy"), path.open("rb") as file:
             length = int.from_bytes(file.read(8), "little")
-            return read_json(file.read(length), f"the header of {path}")
+            text = file.read(length)
     except SafetensorError as error:
-        raise ValueError(f"{path} is not a whole safetensors file: {error}") from error
-    except OSError as error:  # which does not say of what
-        raise OSError(f"{path} cannot be read: {error.strerror or error}") from error
+        raise ArgumentError(f"{path} is not a whole safetensors file: {error}") from error
+    except OSError as error:
+        raise OSError(f"{path} cannot be read: {error}") from error
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        names = [name for name, _ in pairs]
+        check(f"a name in {path}", names, len(set(names)) == len(names), "each of them once")
+        return dict(pairs)
+
+    header = json.loads(text, object_pairs_hook=once)
+    header.pop("__metadata__", None)
+    return {
+        name: f"{DTYPES.get(entry['dtype'], entry['dtype'])} of shape {tuple(entry['shape'])}"
+        for name, entry in header.items()
+    }
+
+
+def write_whole(path: str | os.PathLike, content: bytes) -> None:
+    """Write a file, which appears whole or not at all, and keeps the mode of the one before."""
+    target = Path(path).resolve()
+    partial = target.with_name(f".{target.name}.{os.getpid()}.partial")
+    try:
+        partial.touch()
+        if target.exists():
+            partial.chmod(stat.S_IMODE(target.stat().st_mode))
+        partial.write_bytes(content)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def dtype_name(tensor: Tensor) -> str:

@@ -4,9 +4,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .framework import check_settings
+from .framework import check, check_settings
 from .layers import NaiveSequential
-from .training import as_tensors, check_data, check_images
+from .training import as_tensors, check_images, checked_data
 
 
 def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
@@ -20,8 +20,8 @@ def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
         Class indices, shape (samples,), NumPy int64.
 
     Raises:
-        ValueError: If `check_images` refuses the images, or `check_predictions` what the model
-            returns.
+        ArgumentError: If `check_images` refuses the images, or if the predictions are of another
+            shape.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
@@ -30,19 +30,9 @@ def predict(model: NaiveSequential, images: Tensor) -> np.ndarray:
     check_images(model, images)
     with torch.no_grad():
         predictions = model(images).cpu().numpy()
-    check_predictions(predictions, len(images))
+    fits = predictions.ndim == 2 and len(predictions) == len(images)
+    check("the shape of the predictions", predictions.shape, fits, "one row for each image")
     return np.argmax(predictions, axis=1)
-
-
-def check_predictions(predictions: np.ndarray, samples: int) -> None:
-    """Refuse what names no most probable class.
-
-    Raises:
-        ValueError: If the predictions are not of shape (samples, classes).
-    """
-    if predictions.ndim != 2 or len(predictions) != samples:
-        found = tuple(predictions.shape)
-        raise ValueError(f"the predictions are of shape {found}: expected ({samples}, classes)")
 
 
 def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:
@@ -54,12 +44,11 @@ def evaluate(model: NaiveSequential, images: Tensor, labels: Tensor) -> float:
         labels: Class indices, shape (samples,), integers.
 
     Raises:
-        ValueError: If `check_data` refuses images or labels.
+        ArgumentError: If `checked_data` refuses images or labels.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.4.
     """
-    images, labels = as_tensors(images, labels)
-    check_data(model, images, labels)
+    images, labels = checked_data(model, images, labels)
     predicted_labels = predict(model, images)
     matches = predicted_labels == labels.cpu().numpy()
     return float(matches.mean())

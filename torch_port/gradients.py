@@ -1,15 +1,13 @@
 """The book's gradient examples: from one number to a layer, and the chain rule on a graph."""
 
-import math
 from collections.abc import Callable
 from functools import partial
-from itertools import pairwise
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from .arguments import as_floats
+from .framework import DTYPES, as_array, check
 
 
 def scalar_gradient() -> Tensor:
@@ -44,11 +42,13 @@ def dense_gradients(x: np.ndarray, W: np.ndarray, b: np.ndarray) -> list[Tensor]
         b: Bias, shape (outputs,), in the dtype of the inputs.
 
     Raises:
-        ValueError: If their numbers are not of one dtype, float32 or float64.
+        ArgumentError: If their numbers are not of one dtype, float32 or float64.
 
     Source: Deep Learning with Python, 2nd edition, section 2.4.4.
     """
-    x, W, b = as_floats(x=x, W=W, b=b)
+    x, W, b = (as_array(name, values) for name, values in (("x", x), ("W", W), ("b", b)))
+    dtypes = [array.dtype.name for array in (x, W, b)]
+    check("x, W and b", dtypes, dtypes in ([d] * 3 for d in DTYPES), "all float32 or all float64")
     weights = [torch.tensor(weight, requires_grad=True) for weight in (W, b)]
     y = torch.matmul(torch.as_tensor(x), weights[0]) + weights[1]
     return list(torch.autograd.grad(y.sum(), weights))
@@ -105,44 +105,3 @@ def kinks() -> dict[str, list[float]]:
         y = function(*x)
         gradients[name] = [float(g) for g in torch.autograd.grad(y, x)]
     return gradients
-
-
-def walk_through() -> None:
-    """Print every example with its numbers."""
-    print("The gradient of a function")
-    print(f"  y = 2 x + 3 at x = 0: grad(y, x) = {_text(scalar_gradient())}")
-    print(f"  y = 2 x + 3 for a matrix x: grad(y, x) = {_text(matrix_gradient())}")
-
-    print("The gradients of a dense layer")
-    rng = np.random.default_rng(0)
-    x, W = rng.uniform(0, 1, (2, 2, 2))
-    grad_w, grad_b = dense_gradients(x, W, np.zeros(2))
-    print(f"  y = x W + b for x = {_text(x)}")
-    print(f"  grad(y, W) = {_text(grad_w)}, in each row the sum of a column of x")
-    print(f"  grad(y, b) = {_text(grad_b)}, the number of rows of x")
-
-    values, derivatives = computation_graph()
-    print("The forward pass: from the inputs to the loss")
-    print("  " + ", ".join(f"{name} = {values[name]:g}" for name in ("x", "w", "b", "y_true")))
-    print(f"  x1 = x w = {values['x1']:g}")
-    print(f"  x2 = x1 + b = {values['x2']:g}")
-    print(f"  loss = |y_true - x2| = {values['loss']:g}")
-    print("The backward pass: how much each node moves with the one before it")
-    for edge in [("loss", "x2"), ("x2", "x1"), ("x2", "b"), ("x1", "w")]:
-        print(f"  grad({', '.join(edge)}) = {derivatives[edge]:g}")
-    print("The chain rule: multiply along the path")
-    for path in (["loss", "x2", "b"], ["loss", "x2", "x1", "w"]):
-        edges = list(pairwise(path))
-        names = " * ".join(f"grad({', '.join(edge)})" for edge in edges)
-        factors = " * ".join(f"{derivatives[edge]:g}" for edge in edges)
-        product = math.prod(derivatives[edge] for edge in edges)
-        print(f"  grad(loss, {path[-1]}) = {names} = {factors} = {product:g}")
-        print(f"  in one go: {derivatives['loss', path[-1]]:g}")
-
-    print("Where there is no derivative, the framework chooses one")
-    for point, gradients in kinks().items():
-        print(f"  {point}: {', '.join(f'{gradient:g}' for gradient in gradients)}")
-
-
-def _text(values: Tensor | np.ndarray) -> str:
-    return np.array2string(np.asarray(values), precision=4, separator=", ").replace("\n", "")

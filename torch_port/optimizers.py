@@ -1,12 +1,13 @@
 """The update rules of the book: by hand, by the SGD optimizer, and RMSprop."""
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from .arguments import check_number, check_positive, shown
+from .framework import ArgumentError, check, check_positive
 from .weights import describe
 
 UpdateRule = Callable[[Sequence, Sequence], None]
@@ -26,7 +27,7 @@ def update_weights(
         learning_rate: Step size, above 0.
 
     Raises:
-        ValueError: If the learning rate is not a finite number above 0, or if `check_gradients`
+        ArgumentError: If the learning rate is not a finite number above 0, or if `check_gradients`
             refuses the gradients.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
@@ -39,21 +40,14 @@ def update_weights(
 
 
 def check_gradients(gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
-    """Refuse gradients that are not one for each weight, of its shape and dtype.
-
-    A number would be subtracted from a whole weight, by rules that differ in the frameworks.
-
-    Raises:
-        ValueError: With the position of the weight.
-    """
-    if len(gradients) != len(weights):
-        raise ValueError(
-            f"{len(gradients)} gradients but {len(weights)} weights: expected one for each weight"
-        )
+    """Refuse gradients that are not one for each weight, of its shape and dtype."""
+    # A number would be subtracted from a whole weight, by rules that differ in the frameworks.
+    count = len(gradients)
+    check("the number of gradients", count, count == len(weights), f"{len(weights)}, as of weights")
     for index, (g, w) in enumerate(zip(gradients, weights, strict=True)):
-        if not isinstance(g, Tensor) or g.dtype != w.dtype or g.shape != w.shape:
-            found = describe(g) if isinstance(g, Tensor) else shown(repr(g))
-            raise ValueError(f"gradient {index} is {found}: expected {describe(w)}")
+        check(f"gradient {index}", g, isinstance(g, Tensor), describe(w))
+        fits = g.dtype == w.dtype and g.shape == w.shape
+        check(f"gradient {index}", describe(g), fits, describe(w))
 
 
 class SGD:
@@ -66,7 +60,7 @@ class SGD:
         learning_rate: Step size, above 0.
 
     Raises:
-        ValueError: If the learning rate is not a finite number above 0.
+        ArgumentError: If the learning rate is not a finite number above 0.
 
     Source: Deep Learning with Python, 2nd edition, section 2.5.2.
     """
@@ -78,16 +72,11 @@ class SGD:
         self.weights: list[Tensor] = []
 
     def __call__(self, gradients: Sequence[Tensor], weights: Sequence[Tensor]) -> None:
-        """Update the weights in place.
-
-        Raises:
-            ValueError: If these are not the weights of the first call, or if `check_gradients`
-                refuses the gradients.
-        """
+        """Update the weights in place, which must be those of the first call."""
         check_gradients(gradients, weights)
         self.weights = self.weights or list(weights)
         if [id(w) for w in weights] != [id(w) for w in self.weights]:
-            raise ValueError("SGD was given other weights before: make one SGD for each model")
+            raise ArgumentError("SGD was given other weights before: make one SGD for each model")
         if self.optimizer is None:
             self.optimizer = torch.optim.SGD(self.weights, lr=self.learning_rate)
         for g, w in zip(gradients, weights, strict=True):
@@ -106,88 +95,39 @@ class RMSprop(torch.optim.Optimizer):
         lr: Step size, at least 0.
         rho: Share of the running average v that is kept in a step, in [0, 1].
         eps: Added to v, at least 0.
-        foreach: Whether all weights of a group are updated by one call for each operation.
-            By default on CUDA devices, where it saves launches.
 
     Raises:
-        ValueError: If an option is out of its range.
+        ArgumentError: If an option is out of its range.
 
     Source: keras/src/optimizers/rmsprop.py.
     """
 
     def __init__(
-        self,
-        params: Iterable[Any],
-        lr: float = 1e-3,
-        rho: float = 0.9,
-        eps: float = 1e-7,
-        foreach: bool | None = None,
+        self, params: Iterable[Any], lr: float = 1e-3, rho: float = 0.9, eps: float = 1e-7
     ) -> None:
-        options = {
-            "lr": check_number("lr", lr, 0),
-            "rho": check_number("rho", rho, 0, 1),
-            "eps": check_number("eps", eps, 0),
-        }
-        super().__init__(params, {**options, "foreach": foreach})
+        check("lr", lr, 0 <= lr < math.inf, "a finite number, 0 or above")
+        check("rho", rho, 0 <= rho <= 1, "a number from 0 to 1")
+        check("eps", eps, 0 <= eps < math.inf, "a finite number, 0 or above")
+        super().__init__(params, {"lr": lr, "rho": rho, "eps": eps})
 
     @torch.no_grad()
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
-        """Update each weight that has a gradient.
-
-        Args:
-            closure: Computes the gradients anew, and returns the loss.
-
-        Returns:
-            The loss of the closure, if there is one.
-
-        Raises:
-            RuntimeError: If a gradient is sparse.
-        """
+        """Update each weight that has a gradient; return the loss of the closure, if any."""
         loss = None
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
 
         for group in self.param_groups:
-            weights = [w for w in group["params"] if w.grad is not None]
-            gradients = [w.grad for w in weights]
-            if any(g.is_sparse for g in gradients):
-                raise RuntimeError("RMSprop does not support sparse gradients")
-            for w in weights:
+            lr, rho, eps = group["lr"], group["rho"], group["eps"]
+            for w in group["params"]:
+                if w.grad is None:
+                    continue
+                if w.grad.is_sparse:
+                    raise RuntimeError("RMSprop does not support sparse gradients")
                 if not self.state[w]:
                     self.state[w]["velocity"] = torch.zeros_like(w)
-            velocities = [self.state[w]["velocity"] for w in weights]
-            options = group["lr"], group["rho"], group["eps"]
-            foreach = group["foreach"]
-            if foreach is None:
-                foreach = all(w.is_cuda for w in weights)
-            if foreach and weights:
-                self._update_all(weights, gradients, velocities, *options)
-            else:
-                for w, g, v in zip(weights, gradients, velocities, strict=True):
-                    self._update(w, g, v, *options)
+                v = self.state[w]["velocity"]
+                v.mul_(rho).add_((1 - rho) * w.grad.square())
+                w.sub_(lr * w.grad / (v + eps).sqrt())
         return loss
-
-    @staticmethod
-    def _update(w: Tensor, g: Tensor, v: Tensor, lr: float, rho: float, eps: float) -> None:
-        v.mul_(rho).add_((1 - rho) * g.square())
-        w.sub_(lr * g / (v + eps).sqrt())
-
-    @staticmethod
-    def _update_all(
-        weights: list[Tensor],
-        gradients: list[Tensor],
-        velocities: list[Tensor],
-        lr: float,
-        rho: float,
-        eps: float,
-    ) -> None:
-        squares = torch._foreach_mul(gradients, gradients)
-        torch._foreach_mul_(squares, 1 - rho)
-        torch._foreach_mul_(velocities, rho)
-        torch._foreach_add_(velocities, squares)
-        roots = torch._foreach_add(velocities, eps)
-        torch._foreach_sqrt_(roots)
-        steps = torch._foreach_mul(gradients, lr)
-        torch._foreach_div_(steps, roots)
-        torch._foreach_sub_(weights, steps)

@@ -1,4 +1,4 @@
 """The ladder: reference, port and oracle side by side, and the rule that judges them.
 
-May import none of the other folders; only the adapters import tf_reference and torch_port, by name.
+May import program; only the adapters import tf_reference and torch_port, by name.
 """

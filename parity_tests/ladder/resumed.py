@@ -3,19 +3,28 @@
 import io
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout, suppress
+from dataclasses import asdict
 from functools import partial
-from importlib import import_module
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
-from parity_tests.ladder.adapters import PackageAdapter, of_batches
+from parity_tests.ladder.adapters import PackageAdapter
+from parity_tests.program.checkpoints import Checkpoints
+from parity_tests.program.frameworks import PACKAGES, Twin
+from parity_tests.program.train import Course
 
 
 class _Interrupted(Exception):  # noqa: N818 (nothing is wrong)
     pass
+
+
+def _twin(one: PackageAdapter) -> Twin:
+    """Return the package of an adapter as the program has it."""
+    names = {package: name for name, (package, _) in PACKAGES.items()}
+    return Twin(names[one.package_name])
 
 
 class Resumed:
@@ -45,7 +54,8 @@ class Resumed:
         with TemporaryDirectory() as folder:
             for one in (self.begins, self.ends):
                 loop = partial(one.training.fit, one.model, update_weights=one.update_weights)
-                train = partial(self._part, one, Path(folder), loop, {}, losses)
+                step = one.training.one_training_step
+                train = partial(self._part, one, Path(folder), loop, step, {}, losses)
                 train(images, labels, epochs, batch_size)
         return np.array(losses, self.ends.dtype)
 
@@ -53,23 +63,24 @@ class Resumed:
         self, images: np.ndarray, labels: np.ndarray, epochs: int, batch_size: int
     ) -> np.ndarray:
         """Train the first example from the weights, which change; return what `fit` does."""
-        averages: list[float] = []
+        losses: list[float] = []
         with TemporaryDirectory() as folder:
             for one in (self.begins, self.ends):
                 with one.as_first_example() as first_example:
                     optimizer = first_example.rmsprop(one.model)
                     state = first_example.named_velocities(one.model, optimizer)
                     loop = partial(first_example.fit, one.model, optimizer=optimizer)
-                    train = partial(self._part, one, Path(folder), loop, state, averages)
+                    step = first_example.one_training_step
+                    train = partial(self._part, one, Path(folder), loop, step, state, losses)
                     train(images, labels, epochs, batch_size)
-        losses = of_batches(np.array(averages), len(images), epochs, batch_size)
-        return losses.astype(self.ends.dtype)
+        return np.array(losses, self.ends.dtype)
 
     def _part(
         self,
         one: PackageAdapter,
         folder: Path,
         loop: Callable,
+        step: Callable,
         state: Mapping[str, Any],
         losses: list[float],
         images: np.ndarray,
@@ -79,27 +90,29 @@ class Resumed:
     ) -> None:
         """Train until the checkpoint, or from it on."""
         tensors = {**one.files.named_weights(one.model), **state}
-        progress = one.training.Progress()
-        checkpoints = import_module(f"{one.package_name}.checkpoint").Checkpoints(
-            folder, {"epochs": epochs}
-        )
+        twin = _twin(one)
+        checkpoints = Checkpoints(twin, folder, {"epochs": epochs})
+        course = Course()
 
         def on_step(epoch: int, batch: int, loss: float) -> None:
             losses.append(loss)
             if one is self.begins and epoch == 1:
-                checkpoints.save(tensors, progress, None)
+                of_epoch = course.total_loss, course.matches
+                checkpoints.save(tensors, asdict(Course(epoch, batch + 1, *of_epoch)), None)
                 raise _Interrupted
 
         with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()), suppress(_Interrupted):
             if one is self.ends:
-                steps = -(-len(images) // batch_size)
-                progress, _ = checkpoints.load(tensors, steps, other_framework=True)
+                found = checkpoints.load(tensors, other_framework=True)
+                course = Course(**found["progress"])
             loop(
                 one.to_tensor(images),
                 one.to_tensor(labels),
                 epochs,
                 batch_size,
+                start=course.start(twin),
+                step=course.watched(step),
                 on_step=on_step,
-                progress=progress,
+                on_epoch=lambda epoch: course.__dict__.update(vars(Course(epoch + 1))),
             )
         checkpoints.close()

@@ -24,6 +24,9 @@ import numpy as np
 from tqdm import tqdm
 
 from parity_tests.measurements.contenders import CONTENDERS
+from parity_tests.program import files
+from parity_tests.program.frameworks import PACKAGES
+from parity_tests.program.messages import UserError
 
 ROOT = Path(__file__).parents[2]
 SHIPPED = "torch_port"
@@ -107,8 +110,8 @@ def bench(
         plot: Write the cost of an epoch by the number of images to this SVG file.
     """
     if rounds < 2:
-        raise ValueError(f"--rounds is {rounds}: expected at least 2")
-    from torch_port import files, mnist
+        raise UserError(f"--rounds is {rounds}: expected at least 2")
+    from torch_port import mnist
 
     mnist.verify(data / "MNIST" / "raw")
     files.check_outputs([output, plot])
@@ -217,8 +220,8 @@ def commands(jax: Path | None, rounds: int, data: Path) -> dict[str, dict[str, f
     """
     keras = "parity_tests.measurements.contenders", "whole-keras-run"
     lines: dict[str, list[Any]] = {
-        package: [sys.executable, "-m", package, "train", "--data"]
-        for package in ("torch_port", "tf_reference")
+        package: [sys.executable, "-m", "parity_tests", "train", framework, "--data"]
+        for framework, (package, _) in PACKAGES.items()
     }
     for name, backend, python in (
         ("TensorFlow", "tensorflow", sys.executable),

@@ -11,6 +11,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from parity_tests.program import files, process
+from parity_tests.program.messages import UserError
+
 PRINTED = [
     [5.38, 2.29, 2.24, 2.10, 2.27],
     [1.93, 1.93, 1.86, 1.72, 1.87],
@@ -71,14 +74,14 @@ def book_numbers(
         data: Folder that holds MNIST in MNIST/raw.
         output: Write the table to this JSON file.
     """
-    from torch_port import command_line, files, framework, mnist
+    from torch_port import framework, mnist
 
     if seeds < 2:
-        raise ValueError(f"--seeds is {seeds}: expected at least 2, for a standard deviation")
+        raise UserError(f"--seeds is {seeds}: expected at least 2, for a standard deviation")
     mnist.verify(data / "MNIST" / "raw")
     files.check_outputs([output])
 
-    pool = ProcessPoolExecutor(os.cpu_count(), initializer=command_line.end_with_parent)
+    pool = ProcessPoolExecutor(os.cpu_count(), initializer=process.end_with_parent)
     with pool:
         found = pool.map(partial(run, data=data), range(seeds))
         runs = list(tqdm(found, total=seeds, unit="seed", disable=None))

@@ -13,6 +13,7 @@ import numpy as np
 from tqdm import tqdm
 
 from parity_tests.ladder.adapters import PackageAdapter, Port, Reference
+from parity_tests.program import files
 
 PACKAGES = ("torch_port", "tf_reference")
 
@@ -25,8 +26,6 @@ def learning_rates(data: Path = Path("data"), plot: Path = Path("learning_rates.
         plot: Write the plot of the losses to this SVG file.
     """
     import matplotlib.pyplot as plt
-
-    from torch_port import files
 
     files.check_outputs([plot])
     plt.rcParams["svg.hashsalt"] = "naive-parity"  # the same file for the same numbers

@@ -24,6 +24,8 @@ from tqdm import tqdm
 
 from parity_tests.measurements import launch
 from parity_tests.measurements.benchmark import machine
+from parity_tests.program import files
+from parity_tests.program.ranks import averaged, shared
 
 PACKAGES = {"torch_port": "torch", "tf_reference": "tensorflow"}
 SIZES = (1, 2, 3)
@@ -55,7 +57,7 @@ def scaling(
         output: Write the times and the constants to this JSON file.
         plot: Write the plot of the projection to this SVG file.
     """
-    from torch_port import files, mnist
+    from torch_port import mnist
 
     mnist.verify(data / "MNIST" / "raw")
     files.check_outputs([output, plot])
@@ -85,19 +87,17 @@ def _measure(package: str, size: int, data: Path) -> dict[str, Any]:
 def worker(package_name: str, data: Path, output: Path) -> None:
     """Time steps and all-reduces in one of the ranks; rank 0 writes them."""
     package = importlib.import_module(package_name)
-    ranks = importlib.import_module(f"{package_name}.ranks")
     package.use_device("cpu")
-    ranks.join()
+    ranks = importlib.import_module(f"{package_name}.ranks").join()
     (images, labels), _ = package.load_mnist(data)
     model = package.mnist_model(seed=0)
     zeros = importlib.import_module(PACKAGES[package_name]).zeros
-    rule = ranks.averaged(package.update_weights)
+    rule = averaged(package.update_weights, ranks)
+    shared_step = shared(package.one_training_step, ranks)
 
     def step(batch: int) -> Callable[[], Any]:
         def run() -> None:
-            share = ranks.share(images[:batch], labels[:batch])
-            loss = package.one_training_step(model, *share, rule)
-            float(ranks.average([loss])[0])
+            float(shared_step(model, images[:batch], labels[:batch], rule))
 
         return run
 
@@ -105,11 +105,11 @@ def worker(package_name: str, data: Path, output: Path) -> None:
         numbers = [zeros([length])]
         return lambda: float(ranks.average(numbers)[0][0])
 
-    batches = SHARES if ranks.group.size == 1 else BATCHES
+    batches = BATCHES if ranks else SHARES
     times: dict[str, Any] = {"steps": {batch: _seconds(step(batch)) for batch in batches}}
-    if ranks.group.size > 1:
+    if ranks:
         times["all-reduce"] = {length: _seconds(all_reduce(length)) for length in LENGTHS}
-    if ranks.group.rank == 0:
+    if ranks is None or ranks.rank == 0:
         output.write_text(json.dumps(times))
 
 

@@ -22,7 +22,7 @@ from parity_tests.models.sides import KerasSide
 from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
 from parity_tests.ports.user_port import Process
 from parity_tests.ports.verdicts import Finding, Verdicts, print_wrapped
-from torch_port.files import check_input
+from parity_tests.program.files import check_input
 
 
 def assert_same_training(port: Path | str, reference: Path | str, dtype: str = "float64") -> None:

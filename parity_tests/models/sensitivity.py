@@ -9,14 +9,12 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
-from tyro.conf import Positional
-
 from parity_tests.models.check import examine
 from parity_tests.ports.verdicts import Verdicts
-from torch_port.files import check_outputs, write_or_rescue
+from parity_tests.program.files import check_outputs, write_or_rescue
 
 
-def zoo(folder: Positional[Path], output: Path = Path("zoo.json")) -> None:
+def zoo(folder: Path, /, *, output: Path = Path("zoo.json")) -> None:
     """Judge each pair of a folder, as it is and with each of its mistakes.
 
     A pair is a folder with an original.py, a right port.py, and a mistakes.toml of what is

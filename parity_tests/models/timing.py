@@ -10,7 +10,7 @@ from pathlib import Path
 from string import Template
 from typing import Any
 
-from torch_port.files import check_outputs, write_or_rescue
+from parity_tests.program.files import check_outputs, write_or_rescue
 
 WIDTHS = {"1e5": 33, "1e6": 105, "1e7": 333}
 """By the number of parameters, the channels of the first convolution."""

@@ -22,6 +22,10 @@ class ProcessEnded(RuntimeError):  # noqa: N818 (it is a verdict)
     """A process has ended, of the port or of its model: there is nobody to ask any more."""
 
 
+class Failed(Exception):  # noqa: N818 (it is a verdict)
+    """The port is not the same training as the reference."""
+
+
 class NotObservable(PortError):  # noqa: N818 (it is a verdict)
     """What is asked for cannot be seen from outside: it is neither right nor wrong."""
 

@@ -7,24 +7,26 @@ were made.
 
 import hashlib
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NoReturn
 
 import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 from tqdm import tqdm
-from tyro.conf import Positional
 
 from parity_tests.ladder.adapters import Reference
 from parity_tests.ladder.compare import Judge
 from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import rungs
 from parity_tests.ladder.training import whole_training
-from tf_reference.arguments import check_choice, check_integer, shown
-from tf_reference.files import check_fields, check_input, read_json
+from parity_tests.program import files
+from parity_tests.program.files import check_input
+from parity_tests.program.frameworks import Twin
+from parity_tests.program.messages import UserError, shown
 
 FORMAT = 3
 LARGEST_LAYER = 100_000
@@ -51,12 +53,11 @@ class Recording:
     """
 
     def __init__(self, folder: Path) -> None:
-        answers, index = (
-            check_input(folder / name, "a file of a recording, as `make record` makes it")
-            for name in FILES
-        )
+        answers, index = (folder / name for name in FILES)
+        for path in (answers, index):
+            check_input(path, "a file of a recording, as `make record` makes it")
         what = f"the index {index} of the recording"
-        recording = read_json(index.read_bytes(), what)
+        recording = _read_json(index.read_bytes(), what)
         _check_index(recording, what)
         self.dtype: Literal["float32", "float64"] = recording["dtype"]
         self.epochs: int = recording["epochs"]
@@ -64,14 +65,14 @@ class Recording:
         content = answers.read_bytes()
         found = hashlib.sha256(content).hexdigest()
         if found != (expected := recording["sha256"]):
-            raise ValueError(
+            raise UserError(
                 f"{answers} is truncated or altered ({len(content):,} bytes, SHA-256 {found}, "
                 f"expected {shown(expected)}): record it again"
             )
         try:
             arrays = safetensors.numpy.load(content)
         except (SafetensorError, KeyError) as error:
-            raise ValueError(f"{answers} is not a whole safetensors file: {error}") from error
+            raise UserError(f"{answers} is not a whole safetensors file: {error}") from error
         self._answers = {
             key: self._answer(key, names, arrays, answers)
             for key, names in recording["answers"].items()
@@ -90,41 +91,83 @@ class Recording:
         shapes["loss"] = ()
         of_step = set(shapes) if method in ("gradients", "step") else set(shapes) - {"loss"}
         if method in ("gradients", "step", "weights") and set(names) != of_step:
-            raise ValueError(f"{path} answers {shown(key)} by {names}: expected {sorted(of_step)}")
+            raise UserError(f"{path} answers {shown(key)} by {names}: expected {sorted(of_step)}")
         for name in names:
             array = arrays.get(f"{key}/{name}")
             if array is None:
-                raise ValueError(f"{path} lacks {shown(f'{key}/{name}')}: record it again")
-            right = array.dtype == ("int64" if method == "predict" else self.dtype)
-            if not right or array.shape != shapes.get(name, array.shape):
+                raise UserError(f"{path} lacks {shown(f'{key}/{name}')}: record it again")
+            dtype = {"predict": "int64", "accuracy": "float64"}.get(method, self.dtype)
+            if array.dtype != dtype or array.shape != shapes.get(name, array.shape):
                 found = f"{array.dtype} of shape {array.shape}"
-                raise ValueError(f"{path} holds {shown(f'{key}/{name}')} as {found}: altered")
+                raise UserError(f"{path} holds {shown(f'{key}/{name}')} as {found}: altered")
         return unflattened(key, {name: arrays[f"{key}/{name}"] for name in names})
 
     def reference(self) -> Any:
         """Return the reference, without memory of earlier calls."""
 
         def make() -> Any:
-            raise ValueError("the recording was made by another ladder: record it again")
+            raise UserError("the recording was made by another ladder: record it again")
 
         return Remembered("reference", self.dtype, make, self._answers, self.sizes)
 
 
 def _check_index(recording: Any, what: str) -> None:
     """Refuse an index whose fields are not as `record` writes them, by the name of the field."""
-    check_fields(recording, {"format": int}, what)
+    _check_fields(recording, {"format": int}, what)
     if (version := recording["format"]) != FORMAT:
-        raise ValueError(f"{what} is of format {shown(version)}: expected {FORMAT}; record anew")
-    check_fields(recording, {"epochs": int, "sizes": list, "sha256": str, "answers": dict}, what)
-    check_choice(f"'dtype' in {what}", recording.get("dtype"))
-    check_integer(f"'epochs' in {what}", recording["epochs"], 0, 1_000_000)
+        raise UserError(f"{what} is of format {shown(version)}: expected {FORMAT}; record anew")
+    _check_fields(recording, {"epochs": int, "sizes": list, "sha256": str, "answers": dict}, what)
+    if recording.get("dtype") not in ("float32", "float64"):
+        found = shown(recording.get("dtype"))
+        raise UserError(f"'dtype' in {what} is {found}: expected float32 or float64")
+    _check_number(f"'epochs' in {what}", recording["epochs"], 0, 1_000_000)
     for size in recording["sizes"]:
-        check_integer(f"'sizes' in {what}", size, 1, LARGEST_LAYER)
+        _check_number(f"'sizes' in {what}", size, 1, LARGEST_LAYER)
     if recording["sizes"][:1] != [784] or recording["sizes"][-1:] != [10]:
-        raise ValueError(f"'sizes' in {what} is {recording['sizes']}: expected 784, ..., 10")
+        raise UserError(f"'sizes' in {what} is {recording['sizes']}: expected 784, ..., 10")
     for key, names in recording["answers"].items():
         if not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-            raise ValueError(f"'answers' in {what} holds {shown(key)} as {shown(names)}")
+            raise UserError(f"'answers' in {what} holds {shown(key)} as {shown(names)}")
+
+
+def _read_json(content: bytes, what: str) -> Any:
+    """Return what a JSON document holds that may have been made by anybody."""
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for name, value in pairs:
+            if name in found:
+                raise ValueError(f"it holds {shown(name)} twice")
+            found[name] = value
+        return found
+
+    def refuse(constant: str) -> NoReturn:
+        raise ValueError(f"it holds {constant}, which is no number")
+
+    try:
+        return json.loads(content, object_pairs_hook=once, parse_constant=refuse)
+    except RecursionError:
+        raise UserError(f"{what} cannot be read: it is nested too deeply") from None
+    except ValueError as error:
+        raise UserError(f"{what} cannot be read: {shown(str(error))}") from error
+
+
+def _check_fields(document: Any, fields: Mapping[str, type], what: str) -> None:
+    """Refuse a document unless it holds values of the right types under the right names."""
+    if not isinstance(document, dict):
+        raise UserError(f"{what} cannot be read: it holds no fields")
+    for name, kind in fields.items():
+        if name not in document:
+            raise UserError(f"{what} lacks the field {name!r}")
+        value = document[name]
+        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+            raise UserError(f"{what} holds {name!r} as {shown(value)}: expected {kind.__name__}")
+
+
+def _check_number(name: str, value: Any, low: int, high: int) -> None:
+    if type(value) is not int or not low <= value <= high:
+        found = shown(repr(value))
+        raise UserError(f"{name} is {found}: expected a whole number from {low} to {high}")
 
 
 def flattened(answer: Any) -> dict[str, np.ndarray]:
@@ -144,7 +187,8 @@ def unflattened(key: str, arrays: dict[str, np.ndarray]) -> Any:
 
 
 def record(
-    folder: Positional[Path] = Path("recording"),
+    folder: Path = Path("recording"),
+    /,
     *,
     epochs: int = 10,
     dtype: Literal["float32", "float64"] = "float64",
@@ -160,13 +204,12 @@ def record(
         hidden: Sizes of the hidden layers.
         data: Folder that holds MNIST in MNIST/raw.
     """
-    check_integer("--epochs", epochs, 0, 1_000_000)
+    _check_number("--epochs", epochs, 0, 1_000_000)
     for size in hidden:
-        check_integer("--hidden", size, 2, LARGEST_LAYER)
+        _check_number("--hidden", size, 2, LARGEST_LAYER)
     sizes = 784, *hidden, 10
-    from tf_reference import files, mnist
-
-    mnist.verify(mnist.raw_folder(data))
+    files.check_data(data)
+    Twin("tf").mnist.verify(data / "MNIST" / "raw")
     files.check_folder(folder, "the folder that the recording is written into")
     made = not folder.exists()
     folder.mkdir(parents=True, exist_ok=True)
@@ -182,8 +225,7 @@ def record(
 
 def _write(folder: Path, epochs: int, dtype: str, sizes: tuple[int, ...], data: Path) -> None:
     """Ask the reference all that a check asks of it, and write what it answers."""
-    from tf_reference import files, framework
-
+    framework = Twin("tf").framework
     framework.use_device("cpu")
     answers = _asked(dtype, sizes, epochs, data)
     found = {key: flattened(answer) for key, answer in answers.items()}

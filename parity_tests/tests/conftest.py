@@ -26,6 +26,9 @@ from parity_tests.tests import evidence, progress
 
 default_rng = np.random.default_rng
 
+FRAMEWORKS = {"tf_reference": "tf", "torch_port": "torch"}
+"""By package, the framework's name on the command line."""
+
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=200)
 settings.register_profile("search", deadline=None, max_examples=20_000, print_blob=True)
 settings.load_profile("fixed")
@@ -166,11 +169,12 @@ def command(
     status_of: Callable[..., object],
     capsys: pytest.CaptureFixture[str],
 ) -> Callable[..., tuple[object, str, str]]:
-    """Run a command line of each package; return its exit status, output and errors."""
-    main = importlib.import_module(f"{package.__name__}.__main__").main
+    """Run a command with each package; return its exit status, output and errors."""
+    main = importlib.import_module("parity_tests.__main__").main
+    framework = FRAMEWORKS[package.__name__]
 
-    def run(*arguments: object, data: Path = data) -> tuple[object, str, str]:
-        status = status_of(main, *arguments, "--data", data)
+    def run(name: str, *arguments: object, data: Path = data) -> tuple[object, str, str]:
+        status = status_of(main, name, framework, *arguments, "--data", data)
         return status, *capsys.readouterr()
 
     return run

@@ -8,6 +8,7 @@ import tf_reference
 import torch_port
 from parity_tests.__main__ import main
 from parity_tests.ladder.adapters import Port
+from parity_tests.model_files import load_model
 from tf_reference.framework import tf
 
 
@@ -47,11 +48,11 @@ def test_a_trained_model_goes_to_torch_and_back_bit_for_bit(
     tensors = load_file(state)
     np.testing.assert_array_equal(tensors["0.weight"], kernel.T, strict=True)
     np.testing.assert_array_equal(tensors["2.weight"], last_kernel.T, strict=True)
-    returned = tf_reference.first_example.load_model(back)
+    returned = load_model(back)
     for weight, expected in zip(returned.get_weights(), trained.get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected, strict=True)
     images = mnist(dtype)[2]
-    model = torch_port.first_example.load_model(state)
+    model = load_model(state)
     labels = torch_port.predict(model, images)
     np.testing.assert_array_equal(labels, tf_reference.predict(trained, images))
 
@@ -110,7 +111,7 @@ def test_rounding_may_choose_in_float32_between_classes_that_tie_and_no_others(
         ("flat.keras", "b.safetensors", "has layers with weights of [[], [(784, 512), (512,)], "),
         ("half.keras", "b.safetensors", "holds weights in float16: expected float32 or float64"),
         ("a.h5", "b.safetensors", "expected a name in .keras, .weights.h5 or .safetensors"),
-        ("small.safetensors", "b.keras", "as float32 of shape (512, 783): expected"),
+        ("small.safetensors", "b.keras", "holds float32 of shape (512, 783) as 0.weight: expected"),
         ("named.safetensors", "b.keras", "it was written by `train --save-weights`, and load_wei"),
         ("integers.safetensors", "b.keras", "is not a file of the first example's model"),
     ],

@@ -17,7 +17,9 @@ import pytest
 from parity_tests import __main__ as proof
 from parity_tests import assert_same_training, check, conversion, fetch_mnist
 from parity_tests.measurements import benchmark, book_numbers, experiments, scaling
+from parity_tests.model_files import save_model
 from parity_tests.ports import recording
+from parity_tests.program import evaluate, gradients, notebook, train
 from parity_tests.tests.page.conftest import *  # noqa: F403 (the page of a run, for an example)
 from parity_tests.tests.test_readme import DOCUMENTS, ROOT
 from parity_tests.traps import loss, sensitivity
@@ -43,7 +45,7 @@ def commands(document):
     """Return the commands that a document shows, those of loops and pipes one by one."""
     found = [line for line in INLINE.findall(DOCUMENTS[document]) if line not in NO_COMMANDS]
     for block in blocks(document, "sh"):
-        text = re.sub(r"\\\n\s*", "", block).replace("$package", "torch_port")
+        text = re.sub(r"\\\n\s*", "", block).replace("$framework", "torch")
         for line in re.split(r"\n|&&|;|\|", re.sub(r" +#.*", "", text)):
             word = line.split()[:1]
             if word and word[0] not in ("for", "done", "do", "cmp", "echo", "."):
@@ -60,19 +62,15 @@ def accepted(monkeypatch, status_of):
     functions = [(check, "check"), (recording, "record"), (conversion, "convert"),
                  (fetch_mnist, "fetch"), (sensitivity, "traps"), (benchmark, "bench"),
                  (experiments, "learning_rates"), (experiments, "rmsprop"),
-                 (book_numbers, "book_numbers"), (scaling, "scaling")]  # fmt: skip
-    mains = {"parity_tests": proof}
-    for package in ("torch_port", "tf_reference"):
-        mains[package] = importlib.import_module(f"{package}.__main__")
-        functions += [
-            (mains[package], name) for name in ("train", "evaluate", "gradients", "notebook")
-        ]
+                 (book_numbers, "book_numbers"), (scaling, "scaling"), (train, "train"),
+                 (evaluate, "evaluate"), (gradients, "gradients"),
+                 (notebook, "notebook")]  # fmt: skip
     for module, name in functions:
         instead = functools.wraps(getattr(module, name))(lambda *_, **options: None)
         monkeypatch.setattr(module, name, instead)
 
-    def accepted(module, *arguments):
-        return not status_of(mains[module].main, *arguments)  # None is 0 as well
+    def accepted(*arguments):
+        return not status_of(proof.main, *arguments)  # None is 0 as well
 
     return accepted
 
@@ -98,7 +96,7 @@ def test_a_command_of_a_readme_is_one_that_is_taken(accepted, command, document)
         made = dry_run(arguments)
         assert made.returncode == 0, made.stderr
     elif program == "naive-parity":
-        assert accepted("parity_tests", *arguments)
+        assert accepted(*arguments)
     elif program == "tensorboard":
         assert arguments[0] == "--logdir"
     else:
@@ -110,8 +108,8 @@ def test_a_command_of_a_readme_is_one_that_is_taken(accepted, command, document)
 def taken(accepted, arguments):
     """Refuse a module that is not there, or takes no such arguments."""
     module, *rest = arguments
-    if module in ("torch_port", "tf_reference", "parity_tests"):
-        assert not rest or accepted(module, *rest)
+    if module == "parity_tests":
+        assert not rest or accepted(*rest)
     elif module in ("pytest", "cProfile"):
         (path,) = [ROOT / argument for argument in rest if argument.startswith("parity_tests/")]
         assert path.exists()
@@ -120,8 +118,8 @@ def taken(accepted, arguments):
 
 
 def test_a_command_that_is_not_taken_is_seen(accepted):
-    assert not accepted("torch_port", "train", "--epoch-count", "3")
-    assert not accepted("parity_tests", "checks", "port.py")
+    assert not accepted("train", "torch", "--epoch-count", "3")
+    assert not accepted("checks", "port.py")
     assert dry_run(["no-such-target"]).returncode != 0
 
 
@@ -202,7 +200,7 @@ def user_folder(beside_mnist):
         source = ROOT / "parity_tests" / "tests" / "models" / "zoo" / "mlp" / name
         Path(name).write_text(source.read_text())
     reference = importlib.import_module("tf_reference").first_example
-    reference.save_model(reference.mnist_model(seed=0), "model.keras")
+    save_model(reference.mnist_model(seed=0), Path("model.keras"))
     return beside_mnist
 
 

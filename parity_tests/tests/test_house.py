@@ -12,13 +12,21 @@ ROOT = Path(__file__).parents[2]
 MAY_IMPORT = {
     "tf_reference": {"tensorflow"},
     "torch_port": {"torch", "torchvision"},
-    "parity_tests/ladder": set(),
-    "parity_tests/traps": {"parity_tests/ladder", "torch_port", "torch"},
-    "parity_tests/ports": {"parity_tests/ladder", "parity_tests/traps", "tf_reference", "torch"},
-    "parity_tests/models": {"parity_tests/ladder", "parity_tests/ports", "torch_port"},
+    "parity_tests/program": set(),
+    "parity_tests/ladder": {"parity_tests/program"},
+    "parity_tests/traps": {"parity_tests/ladder", "parity_tests/program", "torch_port", "torch"},
+    "parity_tests/ports": {
+        "parity_tests/ladder",
+        "parity_tests/program",
+        "parity_tests/traps",
+        "tf_reference",
+        "torch",
+    },
+    "parity_tests/models": {"parity_tests/ladder", "parity_tests/ports", "parity_tests/program"},
     "parity_tests/page": {"parity_tests/ladder"},
     "parity_tests/measurements": {
         "parity_tests/ladder",
+        "parity_tests/program",
         "tf_reference",
         "torch_port",
         "tensorflow",
@@ -26,12 +34,13 @@ MAY_IMPORT = {
     },
 }
 WALLED = {*MAY_IMPORT, "parity_tests", "tensorflow", "torch", "torchvision"}
-# The adapters bring the two packages, and with them their frameworks, to the ladder.
+# They bring the two packages, and with them their frameworks, to the ladder and to the program.
+BRIDGES = {Path("parity_tests/ladder/adapters.py"), Path("parity_tests/program/frameworks.py")}
 MODULES = [
-    path.relative_to(ROOT)
+    module
     for folder in MAY_IMPORT
-    for path in sorted((ROOT / folder).rglob("*.py"))
-    if path.name != "adapters.py"
+    for module in (path.relative_to(ROOT) for path in sorted((ROOT / folder).rglob("*.py")))
+    if module not in BRIDGES
 ]
 
 
@@ -75,7 +84,10 @@ def test_a_module_imports_only_what_its_folder_may(module):
         ("parity_tests/ladder/oracle.py", "import parity_tests.traps.catalogue", "traps"),
         ("parity_tests/ladder/oracle.py", "import torch", "torch"),
         ("parity_tests/traps/loss.py", "def f():\n    import parity_tests.ports", "ports"),
+        ("parity_tests/program/train.py", "from torch_port import training", "torch_port"),
+        ("parity_tests/program/train.py", "from parity_tests.ladder import oracle", "ladder"),
         ("torch_port/losses.py", "import parity_tests.conversion", "parity_tests"),
+        ("torch_port/losses.py", "from parity_tests.program.messages import say", "program"),
         ("torch_port/losses.py", "from .. import tf_reference", "tf_reference"),
         ("tf_reference/losses.py", "import_module(name='torch_port')", "torch_port"),
     ],
@@ -84,6 +96,22 @@ def test_an_import_through_a_wall_is_seen(module, line, other):
     source = (ROOT / module).read_text()
     (found,) = trespasses(Path(module), f"{source}\n{line}\n")
     assert found.endswith(other)
+
+
+def imports_by_a_computed_name(source: str) -> bool:
+    """Return whether a source has Python import what no wall could see: a name that it computes."""
+    return "importlib" in source or "__import__" in source
+
+
+@pytest.mark.parametrize("folder", ["parity_tests/ladder", "parity_tests/program"])
+def test_only_the_bridge_of_a_folder_imports_by_a_computed_name(folder):
+    found = {
+        path.relative_to(ROOT)
+        for path in (ROOT / folder).rglob("*.py")
+        if imports_by_a_computed_name(path.read_text())
+    }
+    assert found <= BRIDGES
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("folder", [folder for folder in MAY_IMPORT if "/" in folder])
@@ -112,6 +140,23 @@ def test_no_function_is_longer_than_40_lines_and_no_module_than_350(path):
     source = path.read_text()
     assert [(name, lines) for name, lines in sizes(source) if lines > 40] == []
     assert len(source.splitlines()) <= 350
+
+
+def lines_in(folder: Path) -> int:
+    """Return the number of lines of all modules of a folder, as `wc -l` counts them."""
+    return sum(path.read_bytes().count(b"\n") for path in folder.rglob("*.py"))
+
+
+@pytest.mark.parametrize("folder", ["tf_reference", "torch_port", "parity_tests/program"])
+def test_each_twin_and_the_program_have_at_most_1500_lines(folder):
+    assert 0 < lines_in(ROOT / folder) <= 1500
+
+
+def test_a_twin_that_grows_is_seen_in_all_its_modules(tmp_path):
+    for name in ("a.py", "deep/b.py", "not_code.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("\n" + "pass\n" * 750)
+    assert lines_in(tmp_path) == 1502
 
 
 def test_a_function_that_is_too_long_is_seen():

@@ -53,6 +53,62 @@ def test_importing_a_package_imports_no_framework(package):
     assert result.returncode == 0, result.stderr
 
 
+HIDE = """
+import sys
+from importlib.machinery import PathFinder
+class Hiding(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        hidden = name.partition(".")[0] in {hidden!r}
+        return None if hidden else super().find_spec(name, path, target)
+sys.meta_path[sys.meta_path.index(PathFinder)] = Hiding
+"""
+"""Makes packages as absent as if they were not installed, also for `find_spec`."""
+
+PROGRAM = """
+sys.argv = ["naive-parity", *{arguments!r}]
+from parity_tests.__main__ import main
+try:
+    main()
+finally:
+    assert not {hidden!r} & sys.modules.keys()
+"""
+
+LIBRARIES = {"torch": {"torch", "torchvision"}, "tf": {"tensorflow", "keras"}}
+"""By the framework's name on the command line."""
+
+OF_THE_PROOF = {"hypothesis", "jinja2", "matplotlib", "psutil", "pygments", "pytest"}
+"""Some of what the extra `parity` installs."""
+
+
+def run_program(hidden: set[str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the program in a fresh Python in which some libraries are not installed."""
+    return run((HIDE + PROGRAM).format(hidden=hidden, arguments=arguments))
+
+
+@pytest.mark.parametrize("framework", LIBRARIES)
+def test_the_program_trains_with_each_framework_without_the_other_and_without_the_proof(
+    data, framework
+):
+    (other,) = LIBRARIES.keys() - {framework}
+    result = run_program(
+        LIBRARIES[other] | OF_THE_PROOF,
+        *("train", framework, "--epochs", "1", "--batch-size", "60000", "--data", str(data)),
+    )
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^accuracy: 0\.\d\d$", result.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("framework", LIBRARIES)
+def test_the_program_names_the_framework_that_it_would_need(framework):
+    result = run_program(LIBRARIES[framework], "train", framework)
+    assert result.returncode == 2
+    assert re.fullmatch(
+        r"naive-parity: (\w+) is not installed: run `pip install 'naive-parity\[\1\]'`, .*\n",
+        result.stderr,
+    )
+
+
 @pytest.mark.parametrize("order", [("torch_port", "tf_reference"), ("tf_reference", "torch_port")])
 def test_both_packages_train_in_one_process_whichever_is_imported_first(order):
     result = run("".join(USE.format(package=package) for package in order))

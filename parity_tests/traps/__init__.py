@@ -1,4 +1,4 @@
 """Known porting mistakes, a module for each rung, and the matrix of what sees each.
 
-May import ladder and torch_port, in which the mistakes are planted.
+May import ladder, program and torch_port, in which the mistakes are planted.
 """

@@ -21,6 +21,8 @@ from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Divergence, Judge
 from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import LADDER, RUNGS, climb
+from parity_tests.program import files, process
+from parity_tests.program.messages import UserError
 from parity_tests.traps.catalogue import CATALOGUE
 from parity_tests.traps.trap import Trap
 
@@ -125,15 +127,15 @@ def traps(
         output: Write the matrix to this JSON file, and as text beside it.
     """
     if not 1 <= seeds <= CLEAN_SEEDS:
-        raise ValueError(f"--seeds is {seeds}: expected a number from 1 to {CLEAN_SEEDS}")
-    from torch_port import command_line, files, mnist
+        raise UserError(f"--seeds is {seeds}: expected a number from 1 to {CLEAN_SEEDS}")
+    from torch_port import mnist
 
     mnist.verify(data / "MNIST" / "raw")
     files.check_outputs([output, output.with_suffix(".txt")])
     os.environ |= {"OMP_NUM_THREADS": "1", "TF_NUM_INTRAOP_THREADS": "1"}
     context = multiprocessing.get_context("spawn")
     names = ["", *(trap.name for trap in CATALOGUE)]
-    start = command_line.end_with_parent
+    start = process.end_with_parent
     with ProcessPoolExecutor(os.cpu_count(), context, start) as pool:
         rows = []
         found = pool.map(partial(measure, data=data, seeds=seeds), names)

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from parity_tests.program import process
+
 LONGEST = 2000
 """Characters of a message."""
 
@@ -23,14 +25,15 @@ class Target:
             be right. It may write to the current folder, and leaves nothing there.
         seeds: Returns right content, from which others are made.
         executions: Of `make fuzz`.
-        refusals: The errors by which the reader refuses what it is given.
+        refusals: The errors by which the reader refuses what it is given; None for those that the
+            program takes for what a user can mend, of which a lack of memory is none here.
         allowed: Audit events that are its work, though they are nobody else's.
     """
 
     make: Callable[[], Callable[[bytes], None]]
     seeds: Callable[[], tuple[bytes, ...]]
     executions: int
-    refusals: tuple[type[Exception], ...] = (ValueError, OSError)
+    refusals: tuple[type[Exception], ...] | None = None
     allowed: tuple[str, ...] = ()
 
 
@@ -71,11 +74,13 @@ def execute(target: Target, read: Callable[[bytes], None], content: bytes) -> st
         AssertionError: If its message is no sentence, or files are left.
     """
     ESCAPED.clear()
+    mendable = tuple(kind for kind in process.mendable_errors() if kind is not MemoryError)
+    refusals = target.refusals or mendable
     try:
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
             read(content)
         said = "read"
-    except target.refusals as error:
+    except refusals as error:
         said = str(error)
     if escaped := [event for event in ESCAPED if event not in target.allowed]:
         raise EscapeError(f"the reader did: {', '.join(escaped)}")

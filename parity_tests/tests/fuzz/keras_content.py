@@ -1,19 +1,20 @@
 """Keras files of the first example's model: right ones, small ones, and altered ones."""
 
 import functools
-import importlib
 import io
 import zipfile
 from pathlib import Path
 
 import numpy as np
 
+from parity_tests.model_files import save_model
+from parity_tests.program.frameworks import Twin
+
 
 @functools.cache
 def keras_file(name: str) -> bytes:
     """Return the content of a Keras file of the first example's model."""
-    example = importlib.import_module("tf_reference.first_example")
-    example.save_model(example.mnist_model(seed=0), name)
+    save_model(Twin("tf").first_example.mnist_model(seed=0), Path(name))
     content = Path(name).read_bytes()
     Path(name).unlink()
     return content

@@ -1,4 +1,4 @@
-"""Fuzz one reader: `python -m parity_tests.tests.fuzz.one "run logs, torch_port"`.
+"""Fuzz one reader: `python -m parity_tests.tests.fuzz.one "run logs"`.
 
 What follows the name is for libFuzzer. With the path of an input that it has kept, that one alone
 is executed.

@@ -8,7 +8,6 @@ mutation of a whole file leaves its lengths and checksums right.
 import contextlib
 import functools
 import hashlib
-import importlib
 import json
 import os
 import struct
@@ -22,11 +21,15 @@ from unittest import mock
 import numpy as np
 import safetensors.numpy
 
+from parity_tests.__main__ import COMMANDS
+from parity_tests.model_files import load_model
 from parity_tests.ports import messages, recording, source, user_port
+from parity_tests.program.checkpoints import FORMAT, Checkpoints
+from parity_tests.program.command_line import parse
+from parity_tests.program.frameworks import PACKAGES, Framework, Twin
+from parity_tests.program.run_log import RunLog
 from parity_tests.tests.fuzz import keras_content
 from parity_tests.tests.fuzz.harness import Target, file
-
-PACKAGES = ("tf_reference", "torch_port")
 
 
 def safetensors_file(content: bytes) -> bytes:
@@ -36,11 +39,10 @@ def safetensors_file(content: bytes) -> bytes:
     return content
 
 
-def small_model(package: str) -> Any:
+def small_model(twin: Twin) -> Any:
     """Return a model of one layer."""
     rng = np.random.default_rng(0)
-    module = importlib.import_module(package)
-    return module.NaiveSequential([module.NaiveDense(3, 2, lambda x: x, rng=rng)])
+    return twin.layers.NaiveSequential([twin.layers.NaiveDense(3, 2, lambda x: x, rng=rng)])
 
 
 ARRAYS = {"layers.0.W": np.ones((3, 2), "float32"), "layers.0.b": np.ones(2, "float32")}
@@ -52,10 +54,11 @@ def header_of(content: bytes) -> bytes:
     return content[8 : 8 + int.from_bytes(content[:8], "little")]
 
 
-def weights(package: str) -> Callable[[bytes], None]:
+def weights(framework: Framework) -> Callable[[bytes], None]:
     """Read weights: all of a file's are taken, and finite, or none."""
-    module = importlib.import_module(f"{package}.weights")
-    model = small_model(package)
+    twin = Twin(framework)
+    module = twin.weights
+    model = small_model(twin)
     before = module.weights_sha256(model)
 
     def read(content: bytes) -> None:
@@ -68,53 +71,73 @@ def weights(package: str) -> Callable[[bytes], None]:
         values = module.named_weights(model).values()
         assert all(np.isfinite(np.asarray(value.detach() if hasattr(value, "detach") else value))
                    .all() for value in values)  # fmt: skip
-        model.layers[:] = small_model(package).layers
+        model.layers[:] = small_model(twin).layers
 
     return read
 
 
 STATE: dict[str, Any] = {
-    "format": 1,
+    "format": FORMAT,
     "package": "torch_port",
     "versions": {"python": "3"},
     "options": {"epochs": 2, "seed": 0},
     "progress": {
-        **{"epoch": 1, "batch": 2, "samples": 256, "matches": 9},
-        **{"total_loss": 1.5, "initial_sha256": "00"},
+        **{"epoch": 1, "batch": 2, "total_loss": 1.5, "matches": 9, "initial_sha256": "00"},
     },
     "log": {"bytes": 3, "sha256": "00"},
-    "sha256": hashlib.sha256(WEIGHTS).hexdigest(),
 }
-CHECKPOINT = safetensors.numpy.save(ARRAYS, {"checkpoint": json.dumps(STATE)})
 
 
-def checkpoints(package: str) -> Callable[[bytes], None]:
-    """Read checkpoints: what they say is within the run."""
-    module = importlib.import_module(f"{package}.checkpoint")
-    tensors = importlib.import_module(f"{package}.weights").named_weights(small_model(package))
+@functools.cache
+def checkpoint_seeds() -> tuple[bytes, bytes]:
+    """Return a checkpoint as the program writes it, and what it says."""
+    twin = Twin("torch")
+    held = held_in(twin, Path())
+    with mock.patch.object(twin.framework, "versions", return_value=STATE["versions"]):
+        held.save(twin.weights.named_weights(small_model(twin)), STATE["progress"], STATE["log"])
+    (path,) = held.files()
+    content = path.read_bytes()
+    path.unlink()
+    return content, json.dumps(STATE).encode()
+
+
+def held_in(twin: Twin, folder: Path) -> Checkpoints:
+    """Return the checkpoints of a folder, which is not locked."""
+    held = object.__new__(Checkpoints)
+    held.twin, held.folder, held.options = twin, folder, STATE["options"]
+    return held
+
+
+def checkpoints(framework: Framework) -> Callable[[bytes], None]:
+    """Read checkpoints: one is taken as it was written, or not at all.
+
+    Of JSON, a file is made that has it as what a checkpoint says, but not the SHA-256 of that.
+    """
+    twin = Twin(framework)
+    tensors = twin.weights.named_weights(small_model(twin))
 
     def read(content: bytes) -> None:
+        right = twin.weights.serialized(tensors)
         if content.startswith(b"{"):
-            text = content.decode("utf-8", "replace")
-            content = safetensors.numpy.save(ARRAYS, {"checkpoint": text})
-        held = object.__new__(module.Checkpoints)
-        held.folder, held.options = Path(), STATE["options"]
+            metadata = {"checkpoint": content.decode("utf-8", "replace"), "sha256": "00"}
+            content = safetensors.numpy.save(ARRAYS, metadata)
         with file("0000001-0000002.safetensors", content):
-            progress, state = held.load(tensors, steps=3, other_framework=True)
-        assert 0 <= progress.epoch <= 2
-        assert 0 <= progress.batch < 3
-        assert state["options"] == STATE["options"]
+            try:
+                state = held_in(twin, Path()).load(tensors, other_framework=True)
+            except (ValueError, OSError):
+                assert twin.weights.serialized(tensors) == right
+                raise
+        assert state == STATE
 
     return read
 
 
-def run_logs(package: str) -> Callable[[bytes], None]:
+def run_logs() -> Callable[[bytes], None]:
     """Read a run log, to go on with it: it keeps what was written until then, and no more.
 
     The first eight bytes are the length that the checkpoint says; the first bit, whether its
     SHA-256 is right.
     """
-    run_log = importlib.import_module(f"{package}.run_log").RunLog
 
     def read(content: bytes) -> None:
         length = int.from_bytes(content[:8], "little") % 2**60
@@ -123,7 +146,7 @@ def run_logs(package: str) -> Callable[[bytes], None]:
         state = {"bytes": length, "sha256": right if content[:1] < b"\x80" else "00"}
         with file("run.jsonl", held) as path:
             try:
-                log = run_log(path, state)
+                log = RunLog(path, state)
             except ValueError:
                 assert path.read_bytes() == held
                 raise
@@ -185,27 +208,24 @@ def guest_messages() -> Callable[[bytes], None]:
     return read
 
 
-def command_lines(package: str) -> Callable[[bytes], None]:
+def command_lines() -> Callable[[bytes], None]:
     """Read a command line, whose words are divided by zero bytes."""
-    parse = importlib.import_module(f"{package}.command_line").parse
-    main = importlib.import_module(f"{package}.__main__")
-    commands = {name: getattr(main, name) for name in ("train", "evaluate", "gradients")}
+    commands = {name: of for name, of in COMMANDS.items() if of[0].startswith("program.")}
 
     def read(content: bytes) -> None:
         words = [os.fsdecode(word) for word in content.split(b"\0")]
-        argv = mock.patch.object(sys, "argv", ["program", *words])
-        with argv, contextlib.suppress(SystemExit):  # of help
-            parse(commands, "program")
+        with contextlib.suppress(SystemExit):  # of help
+            parse(words, "naive-parity", commands)
 
     return read
 
 
-def idx_files(package: str) -> Callable[[bytes], None]:
+def idx_files(framework: Framework) -> Callable[[bytes], None]:
     """Read MNIST's files, of which the first byte says which one is replaced by the rest.
 
     In place of MNIST's four files stand four of two pictures each, with their own SHA-256.
     """
-    mnist = importlib.import_module(f"{package}.mnist")
+    mnist = Twin(framework).mnist
     contents = dict(zip(mnist.FILES, [IMAGES, LABELS] * 2, strict=True))
     digests = {name: hashlib.sha256(whole).hexdigest() for name, whole in contents.items()}
 
@@ -237,14 +257,13 @@ LABELS = struct.pack(">2i", 0x801, 2) + bytes([3, 9])
 
 def keras_files(name: str) -> Callable[[bytes], None]:
     """Read the first example's model; JSON is the configuration in a file that is right."""
-    example = importlib.import_module("tf_reference.first_example")
     right = keras_content.keras_file("model.keras")
 
     def read(content: bytes) -> None:
         if content.startswith(b"{"):
             content = keras_content.with_configuration(right, content)
         with file(name, content) as path:
-            example.load_model(path)
+            load_model(path)
 
     return read
 
@@ -274,9 +293,10 @@ criterion = torch.nn.MSELoss()
 """
 MESSAGE = messages.encode({"method": "step"}, {"images": np.zeros((2, 3))})
 WORDS = (
-    b"train\0--epochs\x002\0--log\0x.jsonl\0--shuffle",
-    b"train\0--dtype\0float32\0--no-shuffle",
-    b"evaluate\0--weights\0w.safetensors\0--data=x",
+    b"train\0torch\0--epochs\x002\0--log\0x.jsonl\0--shuffle",
+    b"train\0tf\0--dtype\0float32\0--no-shuffle",
+    b"evaluate\0torch\0--weights\0w.safetensors\0--data=x",
+    b"notebook\0tf\0book.ipynb\0--batch-size\x0060000",
     b"gradients\0-h",
 )
 
@@ -285,21 +305,21 @@ def targets() -> dict[str, Target]:
     """Return the targets by name."""
     unusable, unanswered = (messages.UnusablePort,), (messages.PortError,)
     found: dict[str, Target] = {}
-    for package in PACKAGES:
+    for framework, (package, _) in PACKAGES.items():
         of_package: dict[str, tuple[Callable, Callable[[], tuple[bytes, ...]], int]] = {
             "weights": (weights, lambda: (WEIGHTS, header_of(WEIGHTS)), 80_000),
-            "checkpoints": (checkpoints, lambda: (CHECKPOINT, json.dumps(STATE).encode()), 80_000),
-            "run logs": (run_logs, lambda: (struct.pack("<Q", 9) + b'{"a": 1}\n',), 100_000),
+            "checkpoints": (checkpoints, checkpoint_seeds, 80_000),
             "IDX files": (idx_files, lambda: (b"\0" + IMAGES, b"\1" + LABELS), 40_000),
-            "command lines": (command_lines, lambda: WORDS, 2_000),
         }
         for name, (make, seeds, executions) in of_package.items():
-            made = functools.partial(make, package)
+            made = functools.partial(make, framework)
             found[f"{name}, {package}"] = Target(made, seeds, executions)
     notebooks, files = (functools.partial(sources, f"port.{end}") for end in ("ipynb", "py"))
     keras, h5 = (functools.partial(keras_files, f"model{end}") for end in (".keras", ".weights.h5"))
     networked = ("socket.connect",)  # to the server that forks the processes of ports
     return found | {
+        "run logs": Target(run_logs, lambda: (struct.pack("<Q", 9) + b'{"a": 1}\n',), 100_000),
+        "command lines": Target(command_lines, lambda: WORDS, 2_000),
         "recordings": Target(recordings, lambda: (RECORDING,), 120_000),
         "messages of a port": Target(
             guest_messages, lambda: (MESSAGE, b'{"method": "step"}'), 200_000, unanswered

@@ -30,10 +30,8 @@ def execute(tmp_path, monkeypatch):
 
 
 FOUND = [
-    ("run logs, tf_reference", b"\x05\0\0\0\0\0\0\0{", "the run had written to its log"),
-    ("run logs, torch_port", b"\x05\0\0\0\0\0\0\0{", "the run had written to its log"),
-    ("command lines, tf_reference", b"train\0--" + b"x" * 3000, "characters); For full helptext"),
-    ("command lines, torch_port", b"train\0--" + b"x" * 3000, "characters); For full helptext"),
+    ("run logs", b"\x05\0\0\0\0\0\0\0{", "the run had written to its log"),
+    ("command lines", b"train\0torch\0--" + b"x" * 3000, " characters)"),
 ]
 """What failed, and the words that now refuse it."""
 
@@ -64,13 +62,15 @@ STRANGE = {
     "import subprocess; subprocess.run(['true'])": "subprocess.Popen",
     "open('left', 'w')": "the reader left ['left']",
     "raise KeyError('k')": "KeyError: 'k'",
-    "raise ValueError": "the message has 0 characters",
+    "raise ValueError('v')": "ValueError: v",
+    "raise UserError": "the message has 0 characters",
 }
 
 
 PROGRAM = """
 import os
 from pathlib import Path
+from parity_tests.program.messages import UserError
 from parity_tests.tests.fuzz import harness, targets
 def read(content):
     exec(content)

@@ -1,6 +1,5 @@
 """Rung 10: a training that one package begins and the other ends, from its checkpoint."""
 
-from dataclasses import replace
 from importlib import import_module
 
 import pytest
@@ -9,6 +8,7 @@ from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Divergence, Judge
 from parity_tests.ladder.resumed import Resumed
 from parity_tests.ladder.training import fit
+from parity_tests.program.checkpoints import Checkpoints
 
 both_loops = pytest.mark.parametrize("first_example", [False, True], ids=["scratch", "first"])
 both_ways = pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_training_that_goes_on_in_the_other_package_is_the_same_training(
 
 @both_ways
 def test_a_state_of_the_optimizer_that_is_lost_is_seen(begins, ends, mnist, dtype, monkeypatch):
-    module = import_module(f"{ends.package_name}.checkpoint")
+    module = import_module(f"{ends.package_name}.weights")
     assign = module.assign
     monkeypatch.setattr(
         module,
@@ -57,12 +57,11 @@ def test_a_state_of_the_optimizer_that_is_lost_is_seen(begins, ends, mnist, dtyp
 
 @both_ways
 def test_a_batch_that_is_trained_twice_is_seen(begins, ends, mnist, dtype, monkeypatch):
-    module = import_module(f"{begins.package_name}.checkpoint")
-    save = module.Checkpoints.save
+    save = Checkpoints.save
     monkeypatch.setattr(
-        module.Checkpoints,
+        Checkpoints,
         "save",
-        lambda self, tensors, at, log: save(self, tensors, replace(at, batch=at.batch - 1), log),
+        lambda self, tensors, at, log: save(self, tensors, at | {"batch": at["batch"] - 1}, log),
     )
     with pytest.raises(Divergence, match="loss of each batch"):
         judge_resumed(Judge(), begins, ends, mnist, dtype, first_example=False)

@@ -17,11 +17,11 @@ from importlib.machinery import ModuleSpec, SourceFileLoader
 from pathlib import Path
 from types import CodeType, ModuleType
 
-import hypothesis  # noqa: F401 (imported before the fork, as are the next)
+import cyclopts  # noqa: F401 (imported before the fork, as are the next)
+import hypothesis  # noqa: F401
 import numpy as np  # noqa: F401
 import pytest
 import safetensors.numpy  # noqa: F401
-import tyro  # noqa: F401
 
 ROOT = Path(__file__).parents[3]
 # No plugin, no cache, no shuffle: the first tests are those that kill most.

@@ -1,5 +1,6 @@
 """A run that is interrupted and resumed is the run that was not: the same log, the same weights."""
 
+import hashlib
 import importlib
 import json
 import shutil
@@ -12,8 +13,13 @@ import pytest
 import torch
 from safetensors.numpy import load, load_file, save_file
 
+from parity_tests.__main__ import main
+from parity_tests.program import files, run_log
+from parity_tests.program.checkpoints import UNSIGNED
+from parity_tests.tests.conftest import FRAMEWORKS
+
 BATCHES = 6
-RUN = ["--epochs", "2", "--batch-size", "100", "--shuffle", "--checkpoint-steps", "2"]
+RUN = ["--epochs=2", "--batch-size=100", "--shuffle", "--checkpoint-steps=2"]
 """Two epochs of six batches, with checkpoints after two and four of each, and after all."""
 
 
@@ -50,20 +56,21 @@ def train(command, example, tmp_path, monkeypatch):
         folder = tmp_path / where
         folder.mkdir(exist_ok=True)
         monkeypatch.chdir(folder)
-        files = [Path("run.jsonl"), Path("w.safetensors")]
-        arguments = ["--example", example, "--log", files[0], "--save-weights", files[1]]
-        status, _, err = command("train", *RUN, *arguments, *options)
-        return status, err, *(path.read_bytes() if path.exists() else b"" for path in files)
+        written = [Path("run.jsonl"), Path("w.safetensors")]
+        arguments = [f"--example={example}", f"--log={written[0]}", f"--save-weights={written[1]}"]
+        given = {str(option).replace("--no-", "--") for option in options}
+        arguments = [of for of in [*RUN, *arguments] if of.split("=")[0] not in given]
+        status, _, err = command("train", *arguments, *options)
+        return status, err, *(path.read_bytes() if path.exists() else b"" for path in written)
 
     return train
 
 
 @pytest.fixture
-def ending(package):
+def ending():
     """Meanwhile, let a step be followed by a signal, or by what SIGKILL would do."""
 
     def ending(step, number=None):
-        run_log = importlib.import_module(f"{package.__name__}.run_log")
         record = run_log.RunLog.record
 
         def record_and_end(self, **values):
@@ -99,14 +106,12 @@ def test_a_run_that_is_killed_again_and_again_is_the_same_to_the_bit(train, endi
     [(signal.SIGTERM, 2), (signal.SIGINT, 5)],
     ids=["SIGTERM within an epoch", "SIGINT at its end"],
 )
-def test_a_signal_ends_the_run_with_a_checkpoint_of_its_last_step(
-    package, train, ending, number, step
-):
+def test_a_signal_ends_the_run_with_a_checkpoint_of_its_last_step(train, ending, number, step):
     _, _, *expected = train("whole")
     with ending(step, number):
         status, err, log, weights = train("ended", "--checkpoint", "saved")
     assert status == 128 + number
-    assert err == f"{package.__name__}: interrupted: --resume saved goes on\n"
+    assert err == ("naive-parity: interrupted: to go on, repeat the command with --resume saved\n")
     assert (len(log.splitlines()), weights) == (step + 2, b"")
     status, err, *found = train("ended", "--resume", "saved")
     assert (status, err, found) == (0, "", expected)
@@ -143,24 +148,44 @@ def newest(folder):
     return max(folder.glob("*.safetensors"))
 
 
-def restated(path, **changes):
-    """Write a checkpoint anew whose JSON says something else."""
+def metadata_of(path):
     content = path.read_bytes()
     length = int.from_bytes(content[:8], "little")
-    metadata = json.loads(content[8 : 8 + length])["__metadata__"]
+    return json.loads(content[8 : 8 + length])["__metadata__"]
+
+
+def restated(path, **changes):
+    """Write a checkpoint anew whose JSON says something else."""
+    metadata = metadata_of(path)
     state = json.loads(metadata["checkpoint"])
     for name, value in changes.items():
         of_progress = name in state["progress"]
         (state["progress"] if of_progress else state)[name] = value
-    save_file(load_file(path), path, {"checkpoint": json.dumps(state)})
+    save_file(load_file(path), path, {**metadata, "checkpoint": json.dumps(state)})
+
+
+def of_another_run(path, **changes):
+    """Write a whole checkpoint whose JSON says something else: its SHA-256 is right."""
+    restated(path, **changes)
+    sha256 = metadata_of(path)["sha256"].encode()
+    content = path.read_bytes().replace(sha256, UNSIGNED)
+    path.write_bytes(content.replace(UNSIGNED, hashlib.sha256(content).hexdigest().encode()))
 
 
 def altered(path):
     tensors = load_file(path)
     tensors["layers.0.b"][0] += 1
-    content = path.read_bytes()
-    length = int.from_bytes(content[:8], "little")
-    save_file(tensors, path, json.loads(content[8 : 8 + length])["__metadata__"])
+    save_file(tensors, path, metadata_of(path))
+
+
+def unsigned(path):
+    save_file(load_file(path), path, {"checkpoint": metadata_of(path)["checkpoint"]})
+
+
+ALTERED = (
+    "saved/0000001-0000002.safetensors is altered, or of another version of this program; remove "
+    "it, to go on from the one before\n"
+)
 
 
 @pytest.mark.parametrize("example", ["first"], indirect=True)
@@ -168,21 +193,28 @@ def altered(path):
     ("change", "message"),
     [
         (lambda p: p.write_bytes(p.read_bytes()[:-1]), "remove it, to go on from the one before"),
-        (altered, "is altered: remove it, to go on from the one before"),
+        (altered, ALTERED),
+        (unsigned, ALTERED),
+        (lambda p: restated(p, format=1), ALTERED),
+        (lambda p: restated(p, epoch=3), ALTERED),
+        (lambda p: restated(p, batch=-1), ALTERED),
+        (lambda p: restated(p, matches=10**30), ALTERED),
+        (lambda p: restated(p, total_loss=1e999), ALTERED),
+        (lambda p: restated(p, options={}), ALTERED),
+        (lambda p: restated(p, log={"bytes": -1, "sha256": ""}), ALTERED),
+        (lambda p: save_file(load_file(p), p, {"checkpoint": "[" * 200_000}), ALTERED),
         (lambda p: save_file({"x": np.zeros(1)}, p), "is not a checkpoint: expected one that"),
-        (lambda p: save_file({"x": np.zeros(1)}, p, {"checkpoint": "[" * 200_000}), "too deeply"),
-        (lambda p: restated(p, format=2), "is of format 2: expected 1"),
-        (lambda p: restated(p, format="1"), "holds 'format' as 1: expected int"),
-        (lambda p: restated(p, epoch=3), "holds 'epoch' as 3: expected 0 to 2"),
-        (lambda p: restated(p, batch=-1), "holds 'batch' as -1: expected 0 to 5"),
-        (lambda p: restated(p, batch=True), "holds 'batch' as True: expected int"),
-        (lambda p: restated(p, matches=10**30), "holds 'matches' as 1000"),
-        (lambda p: restated(p, total_loss="0"), "holds 'total_loss' as 0: expected float"),
-        (lambda p: restated(p, total_loss=1e999), "it holds Infinity, which is no number"),
-        (lambda p: restated(p, options={}), "was made with None: give the same options"),
-        (lambda p: restated(p, log={"bytes": -1, "sha256": ""}), "holds 'bytes' as -1: expected a"),
-        (lambda p: restated(p, log={"bytes": 9, "sha256": ""}), "does not begin with the 9 bytes"),
-        (lambda p: restated(p, package="jax"), "was made by jax, and this is t"),
+        (
+            lambda p: save_file({"x": np.zeros(1)}, p, {"checkpoint": "{}"}),
+            ALTERED,
+        ),
+        (lambda p: of_another_run(p, format=1), "is of format 1: expected 2; remove it, to go on"),
+        (lambda p: of_another_run(p, options={}), "was made with None: give the same options"),
+        (
+            lambda p: of_another_run(p, log={"bytes": 9, "sha256": ""}),
+            "does not begin with the 9 bytes",
+        ),
+        (lambda p: of_another_run(p, package="jax"), "was made by jax, and this is t"),
         (lambda p: (p.unlink(), p.mkdir()), "is a folder: expected a checkpoint"),
     ],
 )
@@ -220,7 +252,10 @@ def test_a_log_that_is_missing_is_named_as_a_file(command, interrupted):
         (["--resume", "a/b"], "a/b cannot hold checkpoints: No such file or directory"),
         (["--checkpoint", "saved"], "saved holds checkpoints: --resume saved goes on from"),
         (["--checkpoint", "a", "--resume", "saved"], "--resume writes to its own folder"),
-        (["--checkpoint", "a", "--checkpoint-steps", "0"], "--checkpoint-steps is 0: expected"),
+        (
+            ["--checkpoint", "a", "--checkpoint-steps", "0"],
+            '"0" for --checkpoint-steps. Must be >= 1.',
+        ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -235,20 +270,16 @@ def test_options_that_are_not_those_of_the_checkpoint_are_refused(
 
 
 @pytest.mark.parametrize("example", ["scratch"], indirect=True)
-def test_a_folder_of_another_run_is_refused(package, train, interrupted):
-    files = importlib.import_module(f"{package.__name__}.files")
-    theirs = files.open_locked(interrupted / ".lock")
+def test_a_folder_of_another_run_is_refused(train, interrupted):
+    theirs = files.open_locked(interrupted / ".lock", interrupted)
     status, err, *_ = train("run", "--resume", "saved")
     theirs.close()
     assert status == 2
-    assert "another run writes its checkpoints to saved: wait for its end" in err
+    assert "saved is being written by another run: wait for its end" in err
 
 
 @pytest.mark.parametrize("example", ["scratch"], indirect=True)
-def test_a_full_disk_ends_the_run_and_leaves_the_checkpoints_before(
-    package, train, interrupted, monkeypatch
-):
-    files = importlib.import_module(f"{package.__name__}.files")
+def test_a_full_disk_ends_the_run_and_leaves_the_checkpoints_before(train, interrupted):
     _, _, *expected = train("whole")
     kept = {path: path.read_bytes() for path in interrupted.iterdir()}
     with mock.patch.object(files.os, "fsync", side_effect=OSError(28, "No space left on device")):
@@ -267,15 +298,14 @@ def test_a_checkpoint_goes_on_in_the_other_framework_if_told_to(
         train("run", "--dtype", "float64", "--checkpoint", "saved")
     capsys.readouterr()
     other = {"tf_reference": "torch_port", "torch_port": "tf_reference"}[package.__name__]
-    main = importlib.import_module(f"{other}.__main__").main
-    files = ["--log", "run.jsonl", "--save-weights", "w.safetensors", "--data", data]
-    options = [*RUN, "--example", example, "--dtype", "float64", "--resume", "saved", *files]
-    assert status_of(main, "train", *options) == 2
+    written = ["--log", "run.jsonl", "--save-weights", "w.safetensors", "--data", data]
+    options = [*RUN, "--example", example, "--dtype", "float64", "--resume", "saved", *written]
+    assert status_of(main, "train", FRAMEWORKS[other], *options) == 2
     told = f"was made by {package.__name__}, and this is {other}: say --other-framework to go on"
     assert told in capsys.readouterr().err
-    assert status_of(main, "train", *options, "--other-framework") == 0
+    assert status_of(main, "train", FRAMEWORKS[other], *options, "--other-framework") == 0
     said = capsys.readouterr().err
-    assert f"{other}: saved/0000001-0000002.safetensors was made by {package.__name__}" in said
+    assert f"naive-parity: saved/0000001-0000002.safetensors was made by {package.__name__}" in said
     lines = [json.loads(line) for line in Path("run.jsonl").read_text().splitlines()]
     (resumed,) = (line for line in lines[1:] if "versions" in line)
     assert (resumed["epoch"], resumed["batch"]) == (1, 2)

@@ -11,6 +11,8 @@ import sys
 
 import pytest
 
+from parity_tests.tests.conftest import FRAMEWORKS
+
 
 @pytest.mark.parametrize("shuffle_seed", [None, 3])
 def test_one_process_repeats_a_training_to_the_bit(package, mnist, dtype, shuffle_seed):
@@ -29,7 +31,7 @@ def test_one_process_repeats_a_training_to_the_bit(package, mnist, dtype, shuffl
 def trained(package, data, folder, threads, *options):
     """Return the hash of the weights that a process trains with so many threads."""
     path = folder / "w.safetensors"
-    command = [sys.executable, "-m", package, "train", *options]
+    command = [sys.executable, "-m", "parity_tests", "train", FRAMEWORKS[package], *options]
     names = "OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "TF_NUM_INTRAOP_THREADS"
     subprocess.run(
         [*command, "--epochs", "1", "--save-weights", path, "--data", data],

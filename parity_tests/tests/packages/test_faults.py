@@ -2,6 +2,7 @@
 
 import errno
 import importlib
+import importlib.util
 import math
 import os
 import signal
@@ -15,7 +16,11 @@ import pytest
 from safetensors.numpy import save
 
 import tf_reference
-from parity_tests.__main__ import main as proof
+from parity_tests.__main__ import main
+from parity_tests.model_files import load_model
+from parity_tests.program import files, process, run_log
+from parity_tests.program.frameworks import PACKAGES, Twin
+from parity_tests.tests.conftest import FRAMEWORKS
 
 
 def test_no_file_of_mnist_and_none_of_the_checkpoints_is_written_over(command, data, tmp_path):
@@ -35,8 +40,7 @@ def test_no_file_of_mnist_and_none_of_the_checkpoints_is_written_over(command, d
 
 
 @pytest.mark.parametrize("change", [os.remove, lambda path: os.truncate(path, 0)])
-def test_a_log_that_is_removed_or_truncated_meanwhile_is_not_whole(package, tmp_path, change):
-    run_log = importlib.import_module(f"{package.__name__}.run_log")
+def test_a_log_that_is_removed_or_truncated_meanwhile_is_not_whole(tmp_path, change):
     path = tmp_path / "run.jsonl"
     log = run_log.RunLog(path)
     log.record(loss=1.0)
@@ -48,9 +52,8 @@ def test_a_log_that_is_removed_or_truncated_meanwhile_is_not_whole(package, tmp_
     log.close()
 
 
-def test_help_that_cannot_be_printed_is_no_success(package, status_of, monkeypatch, capsys):
-    main = importlib.import_module(f"{package.__name__}.__main__").main
-    monkeypatch.setenv("COLUMNS", "1")  # at which tyro would draw for ever
+def test_help_that_cannot_be_printed_is_no_success(status_of, monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "1")
     assert status_of(main, "train", "--help") == 0
     with open("/dev/full", "w") as stream:
         monkeypatch.setattr(sys, "stdout", stream)
@@ -58,12 +61,11 @@ def test_help_that_cannot_be_printed_is_no_success(package, status_of, monkeypat
     assert "standard output cannot be written: No space left" in capsys.readouterr().err
 
 
-def test_a_folder_that_was_removed_is_no_place_to_begin(package, monkeypatch, capsys, tmp_path):
-    command_line = importlib.import_module(f"{package.__name__}.command_line")
+def test_a_folder_that_was_removed_is_no_place_to_begin(monkeypatch, capsys, tmp_path):
     (tmp_path / "gone").mkdir()
     monkeypatch.chdir(tmp_path / "gone")
     (tmp_path / "gone").rmdir()
-    assert command_line.guarded(lambda: None, "program") == 2
+    assert process.guarded(lambda: None) == 2
     assert "the current folder was removed: change to another one" in capsys.readouterr().err
 
 
@@ -75,7 +77,7 @@ def test_no_file_of_mnist_and_none_of_a_recording_is_written_over_by_a_check(
     mnist = data / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
     for output in (mnist, tmp_path / "recording" / "index.json"):
         options = ["--recording", tmp_path / "recording", "--data", data, "--json", output]
-        assert status_of(proof, "check", tmp_path / "port.py", *options) == 2
+        assert status_of(main, "check", tmp_path / "port.py", *options) == 2
         err = capsys.readouterr().err
         assert f"{output} is named twice" in err or f"{output} lies in {tmp_path}" in err
     assert list((tmp_path / "recording").iterdir()) == []
@@ -83,31 +85,31 @@ def test_no_file_of_mnist_and_none_of_a_recording_is_written_over_by_a_check(
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs Linux")
 def test_a_file_that_cannot_be_read_as_one_is_named(command):
-    status, out, err = command("evaluate", "--weights", "/proc/self/mem")
+    status, out, err = command("evaluate", "/proc/self/mem")
     assert (status, out) == (2, "")
-    assert "/proc/self/mem cannot be read: No such device" in err
+    assert "/proc/self/mem cannot be read: Input/output error; expected a safetensors file" in err
 
 
 @pytest.mark.parametrize(
-    ("module", "arguments"),
+    "arguments",
     [
-        ("torch_port", ["train", "--epochs", "nan"]),
-        ("tf_reference", ["train", "--epochs", "nan"]),
-        pytest.param("parity_tests", ["check", "--epochs", "nan"], marks=pytest.mark.soak),
+        ["train", "torch", "--epochs", "nan"],
+        ["train", "tf", "--epochs", "nan"],
+        pytest.param(["check", "--epochs", "nan"], marks=pytest.mark.soak),
     ],
 )
-def test_a_file_of_the_current_folder_is_no_module_of_python(module, arguments, tmp_path):
+def test_a_file_of_the_current_folder_is_no_module_of_python(arguments, tmp_path):
     for name in ("random", "numpy", "json", "typing"):
         (tmp_path / f"{name}.py").touch()
-    command = [sys.executable, "-m", module, *arguments]
+    command = [sys.executable, "-m", "parity_tests", *arguments]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr.endswith(": --epochs is nan: expected a whole number\n")
+    assert ended.stderr.endswith("--epochs: it is nan, expected a whole number\n")
 
 
 def test_memory_that_is_exhausted_is_one_sentence(command, package, monkeypatch, tmp_path):
-    framework = importlib.import_module(f"{package.__name__}.framework")
-    training = importlib.import_module(f"{package.__name__}.training")
+    twin = Twin(FRAMEWORKS[package.__name__])
+    framework, training = twin.framework, twin.training
 
     def fit(*of, **options):
         if package.__name__ == "torch_port":
@@ -123,16 +125,14 @@ def test_memory_that_is_exhausted_is_one_sentence(command, package, monkeypatch,
         raise RuntimeError("mine")
 
 
-def test_a_limit_is_named_where_it_may_be_the_cause(package, monkeypatch, tmp_path):
+def test_a_limit_is_named_where_it_may_be_the_cause(monkeypatch, tmp_path):
     resource = pytest.importorskip("resource")
-    command_line = importlib.import_module(f"{package.__name__}.command_line")
     errors = MemoryError("no room"), ImportError("x.so: failed to map segment from shared object")
     for limit, hint in ((2**30, "; `ulimit -v` allows 1048576 kB: raise it"), (-1, "")):
         monkeypatch.setattr(resource, "getrlimit", lambda which, limit=limit: (limit, limit))
         for error in errors:
-            assert command_line.described(error) == f"{error}{hint}"
-        assert command_line.described(ValueError("other")) == "other"
-    files = importlib.import_module(f"{package.__name__}.files")
+            assert process.described(error) == f"{error}{hint}"
+        assert process.described(ValueError("other")) == "other"
 
     def too_large(*of):
         raise OSError(errno.EFBIG, "File too large")
@@ -140,59 +140,65 @@ def test_a_limit_is_named_where_it_may_be_the_cause(package, monkeypatch, tmp_pa
     monkeypatch.setattr(os, "posix_fallocate", too_large)
     with pytest.raises(OSError, match="File too large") as refused:
         files.Output(tmp_path / "w", size=1)
-    assert command_line.described(refused.value).endswith(": File too large; see `ulimit -f`")
+    assert process.described(refused.value).endswith(": File too large; see `ulimit -f`")
     too_many = OSError(errno.EMFILE, "Too many open files", "w")
-    assert command_line.described(too_many) == "w: Too many open files; see `ulimit -n`"
+    assert process.described(too_many) == "w: Too many open files; see `ulimit -n`"
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGXCPU"), reason="needs a system with limits")
-def test_the_end_of_the_time_that_is_allowed_is_said(package, capsys):
-    command_line = importlib.import_module(f"{package.__name__}.command_line")
-    status = command_line.guarded(lambda: signal.raise_signal(signal.SIGXCPU), "program")
+def test_the_end_of_the_time_that_is_allowed_is_said(capsys):
+    status = process.guarded(lambda: signal.raise_signal(signal.SIGXCPU))
     assert status == 128 + signal.SIGXCPU
-    assert capsys.readouterr().err == "program: the time that `ulimit -t` allows is over\n"
+    assert capsys.readouterr().err == "naive-parity: the time that `ulimit -t` allows is over\n"
 
 
 def test_memory_that_is_exhausted_on_a_rank_is_no_rank_that_is_lost():
-    ranks, errors = tf_reference.ranks, tf_reference.framework.tf.errors
-    with pytest.raises(errors.ResourceExhaustedError), ranks.failures_named():
+    errors = tf_reference.framework.tf.errors
+
+    def step():
         raise errors.ResourceExhaustedError(None, None, "mine")
+
+    with pytest.raises(errors.ResourceExhaustedError):
+        tf_reference.ranks.Ranks(0, 2, None).run(step)
 
 
 def test_a_rank_that_is_interrupted_alone_does_not_wait_for_rank_0(
     package, command, monkeypatch, tmp_path
 ):
     """If rank 0 is asked to end as well, it saves first, and ends the others within a step."""
-    main, ranks, training = (
-        importlib.import_module(f"{package.__name__}.{name}")
-        for name in ("__main__", "ranks", "training")
-    )
+    twin = Twin(FRAMEWORKS[package.__name__])
+    program = importlib.import_module("parity_tests.program.train")
 
     def fit(*of, on_step, **options):
         signal.raise_signal(signal.SIGTERM)
         on_step(0, 0, 1.0)
-        monkeypatch.setattr(main, "time", types.SimpleNamespace(monotonic=lambda: math.inf))
+        monkeypatch.setattr(program, "time", types.SimpleNamespace(monotonic=lambda: math.inf))
         on_step(0, 1, 1.0)
         raise AssertionError("it went on")
 
-    monkeypatch.setattr(ranks.group, "rank", 1)
-    monkeypatch.setattr(training, "fit", fit)
+    monkeypatch.setattr(twin.ranks, "join", lambda: types.SimpleNamespace(rank=1, size=2))
+    monkeypatch.setattr(program, "check_same", lambda *of: None)
+    monkeypatch.setattr(program, "taken_over", lambda *of: of[-1])
+    monkeypatch.setattr(twin.training, "fit", fit)
     status, out, err = command("train", "--checkpoint", tmp_path / "saved")
     assert (status, out) == (128 + signal.SIGTERM, "")
-    assert err == f"{package.__name__}: rank 1 was interrupted alone\n"
+    assert err == "naive-parity: rank 1 was interrupted alone\n"
 
 
-def test_a_file_that_is_replaced_keeps_its_mode(package, tmp_path):
+@pytest.mark.parametrize("by", ["the package", "the program"])
+def test_a_file_that_is_replaced_keeps_its_mode(package, tmp_path, by):
+    write_whole = package.weights.write_whole if by == "the package" else files.write_whole
     path = tmp_path / "w.safetensors"
     umask = os.umask(0o027)
     try:
-        package.save_weights(package.mnist_model(seed=0), path)
+        write_whole(path, b"first")
     finally:
         os.umask(umask)
     assert stat.S_IMODE(path.stat().st_mode) == 0o640
     path.chmod(0o600)
-    package.save_weights(package.mnist_model(seed=1), path)
+    write_whole(path, b"second")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert path.read_bytes() == b"second"
 
 
 def test_a_log_and_curves_of_one_name_are_refused_before_either_is_made(command, tmp_path):
@@ -206,10 +212,10 @@ def test_a_log_and_curves_of_one_name_are_refused_before_either_is_made(command,
 def test_weights_of_the_other_dtype_name_the_option_that_takes_them(command, package, tmp_path):
     path = tmp_path / "w.safetensors"
     package.save_weights(package.mnist_model(seed=0, dtype="float64"), path)
-    status, _, err = command("evaluate", "--weights", path)
+    status, _, err = command("evaluate", path)
     assert status == 2
     assert "expected float32 of shape (784, 512), or a model in float64 (--dtype float64)" in err
-    assert command("evaluate", "--weights", path, "--dtype", "float64")[0] == 0
+    assert command("evaluate", path, "--dtype", "float64")[0] == 0
 
 
 def test_a_model_that_is_refused_leaves_the_default_dtype(package, tmp_path):
@@ -223,7 +229,7 @@ def test_a_model_that_is_refused_leaves_the_default_dtype(package, tmp_path):
         narrow = type(wrong)([layers.Input((784,)), layers.Dense(5, dtype="float64", name="dense")])
         narrow.save_weights(path)
     with pytest.raises(ValueError, match="is not a file of the first example's model"):
-        package.first_example.load_model(path)
+        load_model(path)
     kernel = package.first_example.mnist_model().layers[0].weights[0]
     assert str(kernel.dtype).removeprefix("torch.") == "float32"
 
@@ -234,3 +240,53 @@ def test_a_training_that_gives_all_images_one_label_says_what_to_do(command):
     assert (status, out.splitlines()[-1]) == (0, "accuracy: 0.10")
     assert "all test images are given one label: train for longer, or with a smaller" in err
     assert "--learning-rate than 0.5" in err
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyError, RuntimeError])
+def test_an_error_of_the_program_itself_keeps_its_traceback_and_asks_for_a_report(
+    command, package, monkeypatch, kind
+):
+    def fit(*of, **options):
+        raise kind("mine")
+
+    monkeypatch.setattr(Twin(FRAMEWORKS[package.__name__]).training, "fit", fit)
+    status, out, err = command("train")
+    *traceback, last = err.splitlines()
+    assert (status, out) == (os.EX_SOFTWARE, "")
+    assert traceback[0] == "Traceback (most recent call last):"
+    assert '    raise kind("mine")' in traceback
+    assert traceback[-1] == f"{kind.__name__}: {kind('mine')}"
+    assert last == (
+        "naive-parity: this is a mistake of the program, not yours: please report what stands above"
+    )
+
+
+ONE_FRAMEWORK = """
+import sys
+sys.modules[{library!r}] = None  # as if it were not installed
+from parity_tests.__main__ import main
+sys.argv[1:] = {arguments!r}
+main()
+"""
+
+
+def test_a_framework_that_is_not_installed_is_named_and_the_other_one_trains(
+    package, status_of, data, monkeypatch, capsys
+):
+    missing = FRAMEWORKS[package.__name__]
+    _, library = PACKAGES[missing]
+    found = importlib.util.find_spec
+    find_spec = lambda name, *of: None if name == library else found(name, *of)  # noqa: E731
+    monkeypatch.setattr(importlib.util, "find_spec", find_spec)
+    arguments = ["--epochs", "1", "--batch-size", "60000", "--data", str(data)]
+    assert status_of(main, "train", missing, *arguments) == 2
+    out, err = capsys.readouterr()
+    assert (out, err) == (
+        "",
+        f"naive-parity: {library} is not installed: run `pip install 'naive-parity[{library}]'`, "
+        f"or in a checkout `pip install '.[{library}]'`\n",
+    )
+    (other,) = set(PACKAGES) - {missing}
+    code = ONE_FRAMEWORK.format(library=library, arguments=["train", other, *arguments])
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "Epoch 0"), ended.stderr

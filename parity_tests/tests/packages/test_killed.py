@@ -13,6 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import torch_port
+from parity_tests.tests.conftest import FRAMEWORKS
 
 
 class Run:
@@ -23,7 +24,8 @@ class Run:
         self.folder = folder
         self.log = folder / "run.jsonl"
         files = ["--log", "run.jsonl", "--save-weights", "w.safetensors"]
-        self.command = [sys.executable, "-m", package, "train", *options, *files]
+        self.command = [sys.executable, "-m", "parity_tests", "train", FRAMEWORKS[package]]
+        self.command += [*options, *files]
         self.command += ["--data", str(data.absolute())]
 
     def start(self, *options):
@@ -109,7 +111,7 @@ def test_five_epochs_in_each_framework_are_ten_in_either(packages, data, tmp_pat
         while not (mixed.folder / "saved" / "0000005-0000000.safetensors").exists():
             time.sleep(0.01)
         process.kill()
-    mixed.command[2] = packages[1]
+    mixed.command[4] = FRAMEWORKS[packages[1]]
     with mixed.start("--resume", "saved", "--other-framework") as process:
         assert process.wait() == 0
     labels, weights = [], []

@@ -18,11 +18,14 @@ import pytest
 from safetensors.numpy import load_file
 
 from parity_tests.measurements import launch
+from parity_tests.tests.conftest import FRAMEWORKS
 
 pytestmark = pytest.mark.soak
 
-FEW_STEPS = ["--batch-size", "512", "--epochs", "2", "--checkpoint-steps", "10"]
-"""Two epochs of 118 steps."""
+SHORT_EPOCHS = ["--batch-size", "512", "--checkpoint-steps", "10"]
+"""Of 118 steps."""
+
+FEW_STEPS = [*SHORT_EPOCHS, "--epochs", "2"]
 
 
 class Run:
@@ -36,8 +39,8 @@ class Run:
         self.options += ["--dtype", "float64", *options]
 
     def start(self, size, *options):
-        arguments = "train", *self.options, *options
-        return launch.start(self.package, size, self.package, *arguments, folder=self.folder)
+        arguments = "train", FRAMEWORKS[self.package], *self.options, *options
+        return launch.start(self.package, size, "parity_tests", *arguments, folder=self.folder)
 
     def go_on(self, size):
         """Start ranks that go on from the last checkpoint, or begin if there is none."""
@@ -139,7 +142,7 @@ def test_a_run_that_loses_a_rank_ten_times_ends_as_one_that_does_not(package, da
 def named(run, size, victim):
     """Return whether each other rank has said whom it lost, and how to go on."""
     found = re.findall(
-        rf"{run.package}: rank (\d) has lost rank {victim}, which has ended, hangs for 30 s or "
+        rf"naive-parity: rank (\d) has lost rank {victim}, which has ended, hangs for 30 s or "
         "cannot be reached: --resume saved goes on from the last checkpoint",
         run.said(),
     )
@@ -163,14 +166,14 @@ def test_a_rank_that_is_stopped_is_named_within_a_minute(package, data, tmp_path
 @pytest.mark.parametrize("package", ["torch_port", "tf_reference"])
 def test_a_rank_that_is_interrupted_alone_ends_the_run_in_seconds(package, data, tmp_path):
     """`torchrun` asks rank 0 to end as well, once rank 1 has."""
-    run = Run(tmp_path / "run", package, data, *FEW_STEPS, "--epochs", "50")
+    run = Run(tmp_path / "run", package, data, *SHORT_EPOCHS, "--epochs", "50")
     processes = run.go_on(2)
     run.wait_for_steps(15, processes)
     _, seconds = lose(run, processes, 1, signal.SIGTERM, 30)
     launch.end(processes, 60)
     print(f"{package}: rank 1 of 2 interrupted, {seconds:.2f} s")
-    assert f"{package}: rank 1 was interrupted alone" in run.said()
-    assert "rank 0 has lost rank 1" in run.said() or "interrupted: --resume saved" in run.said()
+    assert "naive-parity: rank 1 was interrupted alone" in run.said()
+    assert "rank 0 has lost rank 1" in run.said() or "interrupted: to go on, repeat" in run.said()
 
 
 @contextmanager
@@ -210,7 +213,7 @@ def start_on_hosts(package, addresses, *arguments, folder):
             else:
                 of_ports = [f"{address}:12345" for address in addresses]
                 environment["TF_CONFIG"] = launch.tf_config(of_ports, rank)
-            command += [package, *map(str, arguments)]
+            command += ["parity_tests", *map(str, arguments)]
             found.append(
                 subprocess.Popen(command, cwd=folder, env=environment, stdout=said, stderr=said)
             )
@@ -224,7 +227,8 @@ def test_a_link_that_is_lost_ends_the_run_on_both_hosts(package, data, tmp_path)
     try:
         with two_hosts() as pull_the_cable:
             processes = start_on_hosts(
-                package, ["10.9.8.1", "10.9.8.2"], "train", *run.options, "--checkpoint", "saved",
+                package, ["10.9.8.1", "10.9.8.2"], "train", FRAMEWORKS[package], *run.options,
+                "--checkpoint", "saved",
                 folder=run.folder,
             )  # fmt: skip
             run.wait_for_steps(15, processes)

@@ -37,11 +37,11 @@ def check(data, tmp_path, status_of, capfd, recording):
         path = tmp_path / name
         path.write_bytes(source if isinstance(source, bytes) else source.encode())
         # A recording answers as the reference does, and faster; it has no whole epochs.
-        of_reference = (
-            ("--dtype", dtype)
-            if epochs or beside_tensorflow
-            else ("--recording", recording(dtype, hidden))
-        )
+        of_reference = ()
+        if epochs or beside_tensorflow:
+            of_reference = "--dtype", dtype
+        elif "--recording" not in options:
+            of_reference = "--recording", recording(dtype, hidden)
         options = "--data", data, "--epochs", epochs, *of_reference, *options
         status = status_of(main, "check", path, *options)
         return status, *capfd.readouterr()

@@ -132,7 +132,7 @@ def test_answers_of_another_shape_are_refused_though_their_hash_is_right(
     [
         (["--epochs", "-1"], "--epochs is -1: expected a whole number from 0 to 1000000"),
         (["--hidden", "1"], "--hidden is 1: expected a whole number from 2 to 100000"),
-        (["--hidden", "x"], "--hidden is x: expected a whole number"),
+        (["--hidden", "x"], "Invalid value for --hidden: it is x, expected a whole number"),
         (["--data", "elsewhere"], "there is no elsewhere/MNIST/raw/train-images-idx3-ubyte"),
     ],
 )
@@ -140,7 +140,8 @@ def test_what_cannot_be_recorded_is_refused_and_leaves_no_folder(
     data, status_of, tmp_path, capfd, options, message
 ):
     folder = tmp_path / "recording"
-    assert status_of(main, "record", folder, "--data", data, *options) == 2
+    options = options if "--data" in options else ["--data", data, *options]
+    assert status_of(main, "record", folder, *options) == 2
     out, err = capfd.readouterr()
     assert (out, err.count("\n")) == ("", 1)
     assert f"naive-parity: {message}" in err

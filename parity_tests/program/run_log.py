@@ -7,7 +7,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from .files import open_locked
+from parity_tests.program.files import open_locked
+from parity_tests.program.messages import UserError
 
 
 class RunLog:
@@ -17,13 +18,6 @@ class RunLog:
         path: An existing file is written over. Without a path nothing is written.
         state: Of the log of a run that was interrupted, as `state` returned it: what was written
             until then is kept, and what follows is written anew.
-
-    Attributes:
-        error: Why the log could not be written to its end; None while it can.
-
-    Raises:
-        OSError: If the file cannot be written, or another run writes it.
-        ValueError: If the file does not hold what was written until then.
     """
 
     def __init__(self, path: Path | None, state: dict[str, Any] | None = None) -> None:
@@ -33,19 +27,14 @@ class RunLog:
         self._length = 0
         if path is None:
             return
-        try:
-            self._file = open_locked(Path(os.path.realpath(path)))
-        except BlockingIOError:
-            raise OSError(
-                f"{path} is being written by another run: wait for its end, or name another file"
-            ) from None
+        self._file = open_locked(Path(os.path.realpath(path)), path)
         if state is not None:
             self._length = state["bytes"]
             held = os.fstat(self._file.fileno()).st_size
             self._sha256.update(self._file.read(min(self._length, held)))
             if held < self._length or self._sha256.hexdigest() != state["sha256"]:
                 self._file.close()
-                raise ValueError(
+                raise UserError(
                     f"{path} does not begin with the {self._length:,} bytes that the run had "
                     "written to its log: name that log, or begin the run anew"
                 )
@@ -67,11 +56,7 @@ class RunLog:
         self._length += len(line)
 
     def state(self) -> dict[str, Any] | None:
-        """Return what was written, by its length and its SHA-256, once the disk has it.
-
-        Raises:
-            OSError: If that fails, or has failed before.
-        """
+        """Return what was written, by its length and its SHA-256, once the disk has it."""
         if self.path is None:
             return None
         self.check()
@@ -85,11 +70,7 @@ class RunLog:
                 self._file.close()
 
     def check(self) -> None:
-        """Raise what kept the log from being written.
-
-        Raises:
-            OSError: If a line could not be written, or the file was moved or changed meanwhile.
-        """
+        """Raise what kept the log from being written."""
         if self.error is not None:
             raise OSError(f"{self.path} cannot be written: {self.error.strerror}; it is not whole")
         if self.path is not None:

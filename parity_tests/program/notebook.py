@@ -15,8 +15,11 @@ from typing import Any
 
 from tqdm import tqdm
 
-FRAMEWORKS = {"tf_reference": "TensorFlow", "torch_port": "PyTorch"}
-"""By package; each package is the other's twin."""
+from parity_tests.program import files
+from parity_tests.program.frameworks import PACKAGES, Framework, Twin
+from parity_tests.program.options import BatchSize, Epochs
+
+FRAMEWORKS = {"tf": "TensorFlow", "torch": "PyTorch"}
 
 OUTLINE = Template("""\
 # The engine of neural networks: gradient-based optimization
@@ -33,9 +36,10 @@ print(matrix_gradient())
 
 ## Chaining derivatives: the Backpropagation algorithm
 
-show gradients: dense_gradients computation_graph kinks walk_through _text
+show gradients: dense_gradients computation_graph kinks
 
-walk_through()
+print(computation_graph())
+print(kinks())
 
 # Looking back at our first example
 
@@ -43,7 +47,7 @@ from $package import load_mnist
 (train_images, train_labels), (test_images, test_labels) = load_mnist($data)
 print(train_images.shape, test_images.shape)
 
-show first_example: Dense Sequential glorot_uniform mnist_model fit
+show first_example: Dense Sequential glorot_uniform mnist_model one_training_step fit
 
 model = mnist_model(seed=0)
 history = fit(model, train_images, train_labels, $first_epochs, $batch_size)
@@ -88,41 +92,56 @@ print(f"accuracy: {evaluate(model, test_images, test_labels):.2f}")
 """Paragraphs: prose, the definitions of a module that are shown, or what is done with them."""
 
 
-def make_notebook(path: Path, data: Path, epochs: int, batch_size: int, run: bool) -> bytes:
-    """Return a notebook of the section, as JSON.
+def notebook(
+    framework: Framework,
+    /,
+    file: Path,
+    *,
+    epochs: Epochs = 10,
+    batch_size: BatchSize = 128,
+    run: bool = True,
+    data: Path = Path("data"),
+) -> None:
+    """Write the book's section as a notebook, made of a package's source.
 
     Args:
-        path: Of the notebook, from whose folder `data` is sought when its cells are run.
-        data: Folder that holds MNIST in MNIST/raw.
-        epochs: Of the network from scratch; the first example trains half as many.
+        framework: Whose package is shown, beside the lines in which its twin differs.
+        file: The notebook to write, in .ipynb; its cells seek MNIST from its folder.
+        epochs: Passes over the training images; the first example makes half as many.
         batch_size: Images in a batch.
-        run: Whether to run the cells, so that the notebook holds what they print.
+        run: Run the cells, so that the notebook holds what they print.
+        data: Folder that holds MNIST in MNIST/raw.
     """
-    package = __package__ or ""
-    (twin,) = FRAMEWORKS.keys() - {package}
+    if run:
+        Twin(framework)  # or a sentence says what to install
+    files.check_outputs([file])
+    other: Framework = "tf" if framework == "torch" else "torch"
+    package, twin = PACKAGES[framework][0], PACKAGES[other][0]
     outline = OUTLINE.substitute(
         package=package,
-        framework=FRAMEWORKS[package],
-        other=FRAMEWORKS[twin],
-        data=repr(os.path.relpath(data, path.parent)),
+        framework=FRAMEWORKS[framework],
+        other=FRAMEWORKS[other],
+        data=repr(os.path.relpath(data, file.parent)),
         epochs=f"epochs={epochs}",
         first_epochs=f"epochs={math.ceil(epochs / 2)}",
         batch_size=f"batch_size={batch_size}",
     )
     cells = list(_cells(outline.strip(), package, twin))
     if run:
-        with contextlib.chdir(path.parent):
+        with contextlib.chdir(file.parent):
             _run(cells)
     for index, cell in enumerate(cells):
         cell |= {"id": f"cell-{index}", "metadata": {}}
     kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
-    notebook = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}}
-    return (json.dumps({**notebook, "cells": cells}, indent=1) + "\n").encode()
+    written = {"nbformat": 4, "nbformat_minor": 5, "metadata": {"kernelspec": kernel}}
+    files.write_whole(file, (json.dumps({**written, "cells": cells}, indent=1) + "\n").encode())
 
 
 def _cells(outline: str, package: str, twin: str) -> Iterator[dict[str, Any]]:
-    known: set[str] = set()
-    for paragraph in outline.split("\n\n"):
+    """Yield the cells; the first of code imports what no other defines."""
+    modules = dict.fromkeys(re.findall(r"^show (\w+):", outline, re.MULTILINE))
+    needed = "\n".join(f"from {package}.{module} import *" for module in modules)
+    for paragraph in outline.replace("\n\n", f"\n\n{needed}\n\n", 1).split("\n\n"):
         shown = re.fullmatch(r"show (\w+): (.*)", paragraph)
         if paragraph.startswith("#"):
             yield {"cell_type": "markdown", "source": paragraph}
@@ -131,63 +150,28 @@ def _cells(outline: str, package: str, twin: str) -> Iterator[dict[str, Any]]:
         else:
             module, names = shown[1], shown[2].split()
             code, of_twin = (_definitions(owner, module, names) for owner in (package, twin))
-            yield _code_cell("\n".join([*_imports(package, module, code, known), "", "", code]))
-            if lines := _differing_lines(of_twin, code):
-                yield {"cell_type": "markdown", "source": f"```diff\n{lines}\n```"}
+            yield _code_cell(code)
+            diff = difflib.unified_diff(of_twin.splitlines(), code.splitlines(), lineterm="", n=0)
+            if lines := [line for line in list(diff)[2:] if not line.startswith("@@")]:
+                text = "\n".join(["```diff", *lines, "```"])
+                yield {"cell_type": "markdown", "source": text}
 
 
 def _code_cell(code: str) -> dict[str, Any]:
     return {"cell_type": "code", "source": code.strip(), "execution_count": None, "outputs": []}
 
 
-def _source(package: str, module: str) -> str:
-    """Return the source of a module; what it takes from a whole module, the notebook shows."""
-    source = (Path(__file__).parents[1] / package / f"{module}.py").read_text()
-    for shown in re.findall(r"^from \. import (\w+)$", source, re.MULTILINE):
-        source = source.replace(f"{shown}.", "")
-    return source
-
-
 def _definitions(package: str, module: str, names: list[str]) -> str:
-    """Return some of a module's definitions, in its order."""
-    source = _source(package, module)
-    found = [
-        ast.get_source_segment(source, node) or ""
-        for node in ast.parse(source).body
-        if not _names(node).isdisjoint(names)
-    ]
+    """Return some of a module's definitions; what they take from a whole module, the cells show."""
+    source = (Path(__file__).parents[2] / package / f"{module}.py").read_text()
+    for whole in re.findall(r"^from \. import (\w+)$", source, re.MULTILINE):
+        source = source.replace(f"{whole}.", "")
+    found = []
+    for node in ast.parse(source).body:
+        targets = getattr(node, "targets", [getattr(node, "target", node)])
+        if any(getattr(target, "id", getattr(target, "name", "")) in names for target in targets):
+            found.append(ast.get_source_segment(source, node) or "")
     return "\n\n\n".join(found)
-
-
-def _names(node: ast.stmt) -> set[str]:
-    """Return the names that a statement at the top of a module defines or imports."""
-    if isinstance(node, ast.Import | ast.ImportFrom):
-        return {(alias.asname or alias.name).split(".")[0] for alias in node.names}
-    if isinstance(node, ast.ClassDef | ast.FunctionDef):
-        return {node.name}
-    targets = getattr(node, "targets", [getattr(node, "target", None)])
-    return {target.id for target in targets if isinstance(target, ast.Name)}
-
-
-def _imports(package: str, module: str, code: str, known: set[str]) -> Iterator[str]:
-    """Yield a line for each name that code needs, and that no cell has so far."""
-    used = {node.id for node in ast.walk(ast.parse(code)) if isinstance(node, ast.Name)}
-    known |= {name for node in ast.parse(code).body for name in _names(node)}
-    for node in ast.parse(_source(package, module)).body:
-        needed = (_names(node) & used) - known
-        known |= needed
-        if isinstance(node, ast.Import) and needed:
-            yield ast.unparse(node)
-        elif isinstance(node, ast.ImportFrom) and needed:
-            owner = f"{package}.{node.module}" if node.level else node.module
-            yield f"from {owner} import {', '.join(sorted(needed))}"
-        elif needed:
-            yield f"from {package}.{module} import {', '.join(sorted(needed))}"
-
-
-def _differing_lines(of_twin: str, code: str) -> str:
-    lines = difflib.unified_diff(of_twin.splitlines(), code.splitlines(), lineterm="", n=0)
-    return "\n".join(line for line in list(lines)[2:] if not line.startswith("@@"))
 
 
 def _run(cells: list[dict[str, Any]]) -> None:

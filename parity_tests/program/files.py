@@ -1,86 +1,42 @@
 """Files: what is read is a file, what is written is whole, and nothing is written over."""
 
-import json
 import os
 import stat
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NoReturn
 
-from .arguments import shown
-
-LARGEST_DOCUMENT = 100_000_000
-"""Bytes of a JSON document that is read at all, which is what safetensors allows a header."""
+from parity_tests.program.messages import UserError
 
 
-def as_path(path: str | bytes | os.PathLike) -> Path:
-    """Return a path, whatever holds it.
+def check_input(path: Path, what: str) -> None:
+    """Refuse a path unless a file to be read is there; `what` says what it is, and from where."""
+    _check_kind(path, "a file", what)
 
-    Raises:
-        ValueError: If it is no path that a system can have.
-    """
+
+def check_folder(path: Path, what: str) -> None:
+    """Refuse a path if something that is no folder is there."""
+    with suppress(FileNotFoundError):
+        _check_kind(path, "a folder", what)
+
+
+def _check_kind(path: Path, wanted: str, what: str) -> None:
     try:
-        text = os.fsdecode(path)
-        os.fsencode(text)
-    except (TypeError, UnicodeEncodeError):
-        text = ""
-    if not text or "\0" in text:
-        raise ValueError(f"path is {shown(repr(path))}: expected that of a file or a folder")
-    return Path(text)
-
-
-def check_input(path: str | os.PathLike, what: str) -> Path:
-    """Return a path as a `Path`, if a file to be read is there.
-
-    Args:
-        path: Links are followed.
-        what: Names the file that is expected, and where it comes from.
-
-    Raises:
-        FileNotFoundError: If nothing is there.
-        OSError: If it is no file, or cannot be reached.
-    """
-    path = as_path(path)
-    _check_name(path, what)
-    try:
+        str(path).encode()
         kind = _kind(path)
+        if kind == wanted == "a file":
+            with path.open("rb") as file:
+                file.read(1)
+    except UnicodeEncodeError:  # which the readers of the frameworks cannot take
+        raise OSError(f"{path} has a name that is no UTF-8: rename it; expected {what}") from None
     except FileNotFoundError:
         raise FileNotFoundError(f"there is no {path}: expected {what}") from None
     except OSError as error:
         raise OSError(f"{path} cannot be read: {error.strerror}; expected {what}") from error
-    if kind != "a file":
+    if kind != wanted:
         raise OSError(f"{path} is {kind}: expected {what}")
-    return path
-
-
-def check_folder(path: str | os.PathLike, what: str) -> Path:
-    """Return a path as a `Path`, unless something that is no folder is there.
-
-    Raises:
-        OSError: If it is no folder, or cannot be reached.
-    """
-    path = as_path(path)
-    _check_name(path, what)
-    try:
-        kind = _kind(path)
-    except FileNotFoundError:
-        return path
-    except OSError as error:
-        raise OSError(f"{path} cannot be read: {error.strerror}; expected {what}") from error
-    if kind != "a folder":
-        raise NotADirectoryError(f"{path} is {kind}: expected {what}")
-    return path
-
-
-def _check_name(path: Path, what: str) -> None:
-    """Refuse a name that the readers of the frameworks cannot take."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        raise OSError(f"{path} has a name that is no UTF-8: rename it; expected {what}") from None
 
 
 def _kind(path: Path) -> str:
@@ -88,6 +44,13 @@ def _kind(path: Path) -> str:
     if stat.S_ISDIR(mode):
         return "a folder"
     return "a file" if stat.S_ISREG(mode) else "a pipe or a device"
+
+
+def check_data(folder: Path) -> None:
+    """Refuse a folder of MNIST in whose way something else is."""
+    raw = folder / "MNIST" / "raw"
+    for part in (folder, raw.parent, raw):
+        check_folder(part, "the folder that holds MNIST in MNIST/raw, as `make data` makes it")
 
 
 class Output:
@@ -99,13 +62,10 @@ class Output:
     Args:
         path: An existing file is replaced, and its mode kept. A link is followed.
         size: Bytes of the disk that are set aside before the work that fills them.
-
-    Raises:
-        OSError: If the file cannot be written, or another run is about to write it.
     """
 
     def __init__(self, path: str | os.PathLike, size: int = 0) -> None:
-        self.path = as_path(path)
+        self.path = Path(path)
         self._target = Path(os.path.realpath(self.path))
         self._partial = self._target.with_name(f".{self._target.name}.partial")
         try:
@@ -117,11 +77,7 @@ class Output:
         if kind != "a file":
             raise OSError(f"{path} cannot be written: it is {kind}, expected a file")
         try:
-            self._file = open_locked(self._partial)
-        except BlockingIOError:
-            raise OSError(
-                f"{path} is being written by another run: wait for its end, or name another file"
-            ) from None
+            self._file = open_locked(self._partial, self.path)
         except OSError as error:
             self._refuse(error)
         try:
@@ -132,16 +88,14 @@ class Output:
             self._refuse(error)
 
     def _refuse(self, error: OSError) -> NoReturn:
+        if error.errno is None:  # it says all
+            raise error
         raise OSError(
             f"{self.path} cannot be written: {self._target.parent}: {error.strerror}"
         ) from error
 
     def write(self, content: bytes) -> None:
-        """Write the whole file, down to the disk.
-
-        Raises:
-            OSError: If that fails; what was there before still is.
-        """
+        """Write the whole file, down to the disk."""
         try:
             with suppress(FileNotFoundError):  # a new file has the mode that the umask leaves
                 self._partial.chmod(stat.S_IMODE(self._target.stat().st_mode))
@@ -167,23 +121,13 @@ class Output:
         """Return the output itself."""
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         """Close it."""
         self.close()
 
 
-def open_locked(path: Path) -> Any:
-    """Open a file to be read and written, which is made if need be, and lock it.
-
-    Raises:
-        BlockingIOError: If another process has locked it.
-        OSError: If it cannot be opened.
-    """
+def open_locked(path: Path, name: Path) -> Any:
+    """Open a file to be read and written, which is made if need be, and lock it for a name."""
     while True:
         file = os.fdopen(os.open(path, os.O_RDWR | os.O_CREAT, 0o666), "r+b")
         try:
@@ -195,8 +139,13 @@ def open_locked(path: Path) -> Any:
                 return file
         except FileNotFoundError:
             pass
-        except OSError:
+        except OSError as error:
             file.close()
+            if isinstance(error, BlockingIOError):
+                in_use = (
+                    f"{name} is being written by another run: wait for its end, or name another"
+                )
+                raise OSError(in_use) from None
             raise
         file.close()  # who held the lock has just moved the file to its place: make another
 
@@ -217,23 +166,16 @@ def check_outputs(
 ) -> None:
     """Refuse paths to write to, before work is spent on their content.
 
-    Args:
-        outputs: Written later; None where nothing is to be written.
-        inputs: Read before; None where nothing is.
-        folder: In which none of them may lie: it belongs to checkpoints or to a recording.
-
-    Raises:
-        OSError: If a file cannot be written.
-        ValueError: If a file would be written over another one of these, by whatever name.
+    No output may lie in `folder`, which belongs to checkpoints or to a recording.
     """
     taken = {_identity(path) for path in inputs if path is not None}
     for path in outputs:
         if path is not None:
             Output(path).close()
             if folder and Path(os.path.realpath(path)).parent == Path(os.path.realpath(folder)):
-                raise ValueError(f"{path} lies in {folder}, which is no place for it: name another")
+                raise UserError(f"{path} lies in {folder}, which is no place for it: name another")
             if _identity(path) in taken:
-                raise ValueError(f"{path} is named twice: expected a file of its own")
+                raise UserError(f"{path} is named twice: expected a file of its own")
             taken.add(_identity(path))
 
 
@@ -246,11 +188,7 @@ def _identity(path: str | os.PathLike) -> object:
 
 
 def write_whole(path: str | os.PathLike, content: bytes) -> None:
-    """Write a file, which appears whole or not at all.
-
-    Raises:
-        OSError: If the file cannot be written.
-    """
+    """Write a file, which appears whole or not at all."""
     with Output(path, len(content)) as output:
         output.write(content)
 
@@ -260,14 +198,7 @@ def write_or_rescue(
 ) -> None:
     """Write what took long to compute; where that fails, write it to some other place.
 
-    Args:
-        path: The place that was asked for.
-        content: Of the file.
-        what: Names the content in the message.
-        output: The same place, if it was claimed before.
-
-    Raises:
-        OSError: If it could not be written where it should; it says where it is.
+    The message names the content as `what`; `output` is the place, if it was claimed before.
     """
     try:
         if output is None:
@@ -283,48 +214,3 @@ def write_or_rescue(
         else:
             raise OSError(f"{error}; {what} could be written nowhere else, and are lost") from error
         raise OSError(f"{error}; {what} are in {place}") from error
-
-
-def read_json(content: bytes, what: str) -> Any:
-    """Return what a JSON document holds that may have been made by anybody.
-
-    Raises:
-        ValueError: If it is none, is too large or too deep, or has a name twice or a number
-            that is not finite.
-    """
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found: dict[str, Any] = {}
-        for name, value in pairs:
-            if name in found:
-                raise ValueError(f"it holds {shown(name)} twice")
-            found[name] = value
-        return found
-
-    def refuse(constant: str) -> NoReturn:
-        raise ValueError(f"it holds {constant}, which is no number")
-
-    try:
-        if len(content) > LARGEST_DOCUMENT:
-            raise ValueError(f"it has {len(content):,} bytes, above {LARGEST_DOCUMENT:,}")
-        return json.loads(content, object_pairs_hook=once, parse_constant=refuse)
-    except RecursionError:
-        raise ValueError(f"{what} cannot be read: it is nested too deeply") from None
-    except ValueError as error:
-        raise ValueError(f"{what} cannot be read: {shown(str(error))}") from error
-
-
-def check_fields(document: Any, fields: Mapping[str, type], what: str) -> None:
-    """Refuse a document unless it holds values of the right types under the right names.
-
-    Raises:
-        ValueError: With the name of the field.
-    """
-    if not isinstance(document, dict):
-        raise ValueError(f"{what} cannot be read: it holds no fields")
-    for name, kind in fields.items():
-        if name not in document:
-            raise ValueError(f"{what} lacks the field {name!r}")
-        value = document[name]
-        if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-            raise ValueError(f"{what} holds {name!r} as {shown(value)}: expected {kind.__name__}")
