@@ -40,19 +40,19 @@ def main() -> None:
 
 def run() -> int:
     """Run a subcommand; return 0, or 1 where what was judged is not the same."""
-    try:
-        # Imported here, so that a library that is missing is a sentence as well.
-        from parity_tests.program.command_line import parse
-
-        command = parse(sys.argv[1:], PROGRAM, COMMANDS)
-    except ImportError as error:
-        reason = error.__cause__ or error
-        raise UserError(f"{reason}: run `pip install 'naive-parity[parity]'` for it") from error
     from parity_tests.ladder.compare import Divergence
     from parity_tests.ports.messages import Failed, PortError, ProcessEnded
 
     try:
-        command()
+        # Imported here, so that a library that is missing is a sentence as well.
+        from parity_tests.program.command_line import parse
+
+        parse(sys.argv[1:], PROGRAM, COMMANDS)()
+    except ImportError as error:
+        reason = error.__cause__ or error
+        missing = isinstance(reason, ModuleNotFoundError)
+        mend = ": run `pip install 'naive-parity[parity]'` for it" if missing else ""
+        raise UserError(f"{reason}{mend}") from error
     except (Divergence, Failed) as verdict:
         say(str(verdict))
         return 1

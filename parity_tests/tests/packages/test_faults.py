@@ -290,3 +290,24 @@ def test_a_framework_that_is_not_installed_is_named_and_the_other_one_trains(
     code = ONE_FRAMEWORK.format(library=library, arguments=["train", other, *arguments])
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert (ended.returncode, ended.stdout.splitlines()[0]) == (0, "Epoch 0"), ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            ModuleNotFoundError("No module named 'x'"),
+            "No module named 'x': run `pip install 'naive-parity[parity]'` for it",
+        ),
+        (ImportError("KERAS_BACKEND is 'jax': unset it"), "KERAS_BACKEND is 'jax': unset it"),
+    ],
+)
+def test_a_library_that_a_command_cannot_import_is_one_sentence(
+    monkeypatch, status_of, capsys, error, sentence
+):
+    def fails(**options):
+        raise error
+
+    monkeypatch.setattr("parity_tests.measurements.experiments.learning_rates", fails)
+    assert status_of(importlib.import_module("parity_tests.__main__").main, "learning-rates") == 2
+    assert capsys.readouterr().err == f"naive-parity: {sentence}\n"
