@@ -13,18 +13,12 @@ import numpy as np
 
 from parity_tests.ladder.adapters import PackageAdapter
 from parity_tests.program.checkpoints import Checkpoints
-from parity_tests.program.frameworks import PACKAGES, Twin
+from parity_tests.program.frameworks import FRAMEWORKS, Twin
 from parity_tests.program.train import Course
 
 
 class _Interrupted(Exception):  # noqa: N818 (nothing is wrong)
     pass
-
-
-def _twin(one: PackageAdapter) -> Twin:
-    """Return the package of an adapter as the program has it."""
-    names = {package: name for name, (package, _) in PACKAGES.items()}
-    return Twin(names[one.package_name])
 
 
 class Resumed:
@@ -90,7 +84,7 @@ class Resumed:
     ) -> None:
         """Train until the checkpoint, or from it on."""
         tensors = {**one.files.named_weights(one.model), **state}
-        twin = _twin(one)
+        twin = Twin(FRAMEWORKS[one.package_name])
         checkpoints = Checkpoints(twin, folder, {"epochs": epochs})
         course = Course()
 

@@ -142,10 +142,8 @@ def open_locked(path: Path, name: Path) -> Any:
         except OSError as error:
             file.close()
             if isinstance(error, BlockingIOError):
-                in_use = (
-                    f"{name} is being written by another run: wait for its end, or name another"
-                )
-                raise OSError(in_use) from None
+                in_use = "is being written by another run: wait for its end, or name another"
+                raise OSError(f"{name} {in_use}") from None
             raise
         file.close()  # who held the lock has just moved the file to its place: make another
 

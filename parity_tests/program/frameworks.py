@@ -14,6 +14,8 @@ PACKAGES: dict[Framework, tuple[str, str]] = {
 }
 """By the name on the command line: the package, and its framework, which is an extra as well."""
 
+FRAMEWORKS = {package: framework for framework, (package, _) in PACKAGES.items()}
+
 
 class Twin:
     """One of the two packages, with its modules as attributes."""

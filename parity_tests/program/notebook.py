@@ -19,7 +19,7 @@ from parity_tests.program import files
 from parity_tests.program.frameworks import PACKAGES, Framework, Twin
 from parity_tests.program.options import BatchSize, Epochs
 
-FRAMEWORKS = {"tf": "TensorFlow", "torch": "PyTorch"}
+TITLES = {"tf": "TensorFlow", "torch": "PyTorch"}
 
 OUTLINE = Template("""\
 # The engine of neural networks: gradient-based optimization
@@ -119,8 +119,8 @@ def notebook(
     package, twin = PACKAGES[framework][0], PACKAGES[other][0]
     outline = OUTLINE.substitute(
         package=package,
-        framework=FRAMEWORKS[framework],
-        other=FRAMEWORKS[other],
+        framework=TITLES[framework],
+        other=TITLES[other],
         data=repr(os.path.relpath(data, file.parent)),
         epochs=f"epochs={epochs}",
         first_epochs=f"epochs={math.ceil(epochs / 2)}",

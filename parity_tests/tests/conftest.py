@@ -22,12 +22,10 @@ from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Judge, Record
 from parity_tests.ladder.oracle import Oracle, RMSprop
 from parity_tests.page.series import Series
+from parity_tests.program.frameworks import FRAMEWORKS
 from parity_tests.tests import evidence, progress
 
 default_rng = np.random.default_rng
-
-FRAMEWORKS = {"tf_reference": "tf", "torch_port": "torch"}
-"""By package, the framework's name on the command line."""
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=200)
 settings.register_profile("search", deadline=None, max_examples=20_000, print_blob=True)

@@ -13,11 +13,9 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
-from parity_tests.program.frameworks import Framework, Twin
+from parity_tests.program.frameworks import FRAMEWORKS, Twin
 from parity_tests.program.ranks import averaged, check_same, shared, taken_over
 from parity_tests.program.train import Course
-
-FRAMEWORKS: dict[str, Framework] = {"tf_reference": "tf", "torch_port": "torch"}
 
 SAMPLES, BATCH_SIZE = 301, 150
 """The last batch of an epoch is of one sample: there is nothing for another rank."""

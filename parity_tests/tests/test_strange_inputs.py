@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.numpy import save
 
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS
 from parity_tests.tests.fuzz import harness, keras_content, targets
 
 pytestmark = pytest.mark.usefixtures("folder")

@@ -13,8 +13,8 @@ from safetensors.numpy import save
 from parity_tests.__main__ import main
 from parity_tests.ports import recording
 from parity_tests.program import files, process, run_log
+from parity_tests.program.frameworks import FRAMEWORKS
 from parity_tests.program.messages import UserError
-from parity_tests.tests.conftest import FRAMEWORKS
 
 ONE_STEP = ["--epochs", "1", "--batch-size", "60000"]
 

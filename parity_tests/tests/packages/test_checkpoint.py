@@ -16,7 +16,7 @@ from safetensors.numpy import load, load_file, save_file
 from parity_tests.__main__ import main
 from parity_tests.program import files, run_log
 from parity_tests.program.checkpoints import UNSIGNED
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS
 
 BATCHES = 6
 RUN = ["--epochs=2", "--batch-size=100", "--shuffle", "--checkpoint-steps=2"]

@@ -19,7 +19,7 @@ from tensorboard.util import tensor_util
 
 import torch_port
 from parity_tests.__main__ import main
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS
 
 ONE_STEP = ["--epochs", "1", "--batch-size", "60000"]
 

@@ -11,7 +11,7 @@ import sys
 
 import pytest
 
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS
 
 
 @pytest.mark.parametrize("shuffle_seed", [None, 3])

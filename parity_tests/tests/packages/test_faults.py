@@ -19,8 +19,7 @@ import tf_reference
 from parity_tests.__main__ import main
 from parity_tests.model_files import load_model
 from parity_tests.program import files, process, run_log
-from parity_tests.program.frameworks import PACKAGES, Twin
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS, PACKAGES, Twin
 
 
 def test_no_file_of_mnist_and_none_of_the_checkpoints_is_written_over(command, data, tmp_path):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity_tests.__main__ import main
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS
 
 
 def test_the_gradient_of_a_scalar_is_2(package):

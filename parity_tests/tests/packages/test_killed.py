@@ -13,7 +13,7 @@ import pytest
 from safetensors.numpy import load_file
 
 import torch_port
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS
 
 
 class Run:

@@ -9,7 +9,7 @@ import nbformat
 import pytest
 
 from parity_tests.program import notebook
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS
 
 FEW_STEPS = ("--epochs", 1, "--batch-size", 10_000)
 

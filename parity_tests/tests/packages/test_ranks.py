@@ -18,7 +18,7 @@ import pytest
 from safetensors.numpy import load_file
 
 from parity_tests.measurements import launch
-from parity_tests.tests.conftest import FRAMEWORKS
+from parity_tests.program.frameworks import FRAMEWORKS
 
 pytestmark = pytest.mark.soak
 
