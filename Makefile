@@ -16,7 +16,7 @@ empty :=
 mnist := $(subst :,\:,$(subst $(empty) $(empty),\ ,$(DATA)))/MNIST/raw/t10k-labels-idx1-ubyte
 
 # Paths reach the shell through its environment, whatever characters they have.
-export DATA PORT RECORDING
+export DATA PORT
 
 proof := $(run) -m parity_tests
 results := parity_tests/measurements/results
@@ -44,7 +44,7 @@ done; \
 status=0; for pid in $$pids; do wait $$pid || status=$$?; done; wait; exit $$status
 endef
 
-.PHONY: help install data train-torch train-tf parity test search soak fuzz mutants check record traps zoo \
+.PHONY: help install data train-torch train-tf parity test search soak fuzz mutants check traps zoo \
 	bench lint diff clean
 .DEFAULT_GOAL := help
 
@@ -97,12 +97,9 @@ fuzz: $(installed) ## Fuzz every reader: a million executions (half an hour)
 	@$(run) -m pip install --quiet --constraint .constraints.txt --editable '.[fuzz]'
 	@$(one_thread) $(run) -m parity_tests.tests.fuzz parity_tests/tests/fuzz/results.json
 
-check: $(installed) $(mnist) ## Check your own port: make check PORT=file.py (RECORDING=folder)
+check: $(installed) $(mnist) ## Check your own port: make check PORT=file.py
 	@$(if $(PORT),,$(error PORT is not set: expected a Python file, as in make check PORT=file.py))
-	@$(proof) check "$$PORT" $(if $(RECORDING),--recording "$$RECORDING") --data "$$DATA" $(ARGS)
-
-record: $(installed) $(mnist) ## Record the reference, to check ports without TensorFlow: RECORDING=folder
-	@$(proof) record $(if $(RECORDING),"$$RECORDING") --data "$$DATA" $(ARGS)
+	@$(proof) check "$$PORT" --data "$$DATA" $(ARGS)
 
 traps: $(installed) $(mnist) ## Plant each known mistake and show what sees it (half an hour)
 	@$(proof) traps --data "$$DATA" --output parity_tests/traps/sensitivity.json $(ARGS)

@@ -18,8 +18,10 @@ COMMANDS = {
     "gradients": ("program.gradients:gradients", "Print the book's gradient examples."),
     "notebook": ("program.notebook:notebook", "Write the book's section as a notebook."),
     "fetch-mnist": ("fetch_mnist:fetch", "Fetch MNIST, and verify it."),
-    "check": ("check:check", "Check a port in a file of its own, and explain where it differs."),
-    "record": ("ports.recording:record", "Record the reference, to check without TensorFlow."),
+    "check": (
+        "check_port:check",
+        "Check a port in a file of its own, and say why it differs.",
+    ),
     "convert": ("conversion:convert", "Turn a Keras file into a PyTorch state dict, or back."),
     "traps": ("traps.sensitivity:traps", "Plant each known mistake, and show what sees it."),
     "zoo": ("models.sensitivity:zoo", "Judge pairs of Keras models and ports."),
@@ -40,8 +42,8 @@ def main() -> None:
 
 def run() -> int:
     """Run a subcommand; return 0, or 1 where what was judged is not the same."""
+    from parity_tests.check.messages import Failed, PortError, ProcessEnded
     from parity_tests.ladder.compare import Divergence
-    from parity_tests.ports.messages import Failed, PortError, ProcessEnded
 
     try:
         # Imported here, so that a library that is missing is a sentence as well.

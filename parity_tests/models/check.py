@@ -11,6 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.messages import PortError, ProcessEnded, UnusablePort
+from parity_tests.check.results import FAIL, NOT_JUDGED, PASS, Verdicts, print_wrapped
 from parity_tests.models.compared import Compared
 from parity_tests.models.draws import Draws
 from parity_tests.models.explain import ModelSearch, cannot_tell, grouped
@@ -19,10 +21,9 @@ from parity_tests.models.mapping import possible
 from parity_tests.models.reference import KerasProcess
 from parity_tests.models.settle import Settling
 from parity_tests.models.sides import KerasSide
-from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort
-from parity_tests.ports.user_port import Process
-from parity_tests.ports.verdicts import Finding, Verdicts, print_wrapped
+from parity_tests.ports.process import Process
 from parity_tests.program.files import check_input
+from parity_tests.traps.finding import Finding
 
 
 def assert_same_training(port: Path | str, reference: Path | str, dtype: str = "float64") -> None:
@@ -70,9 +71,7 @@ def examine(
 
         truth = start("float64", "tensorflow")
         truth.send("describe")
-        process = stack.enter_context(
-            closing(Process(port, device, model, step, limit=limit, beside_keras=True))
-        )
+        process = stack.enter_context(closing(Process(port, device, model, step, limit)))
         examination = _Examination(verdicts, truth, process, dtype)
         examination.settle()
         kinds = [("float64", "torch"), ("float32", "tensorflow")]
@@ -197,7 +196,7 @@ class _Examination:
             if place := self._otherwise(found):
                 for rung in self.verdicts.failed:
                     said = f"{place} is another, and all that follows agrees"
-                    self.verdicts.add(rung, f"not judged: {said}")
+                    self.verdicts.add(rung, NOT_JUDGED, f"{said}")
             else:
                 self.verdicts.findings += self._explained(found)
         for finding in self.verdicts.findings:
@@ -218,12 +217,12 @@ class _Examination:
         It differs within, by far more than the rungs of the whole leave room for, no mistake makes
         the model do so, and all of those rungs agree.
         """
-        compared, rungs = self.verdicts.shown["compared"], self.verdicts.by_rung
+        compared = self.verdicts.shown["compared"]
         within = [c for c in compared if c["rung"] in WITHIN and not c["difference"] <= c["bound"]]
         room = max((c["bound"] for c in compared if c["rung"] not in WITHIN), default=math.inf)
         if (
             set(self.verdicts.failed) <= set(WITHIN)
-            and all(rungs.get(rung, "").startswith("pass") for rung in OF_WHOLE)
+            and all(self.verdicts.status(rung) == PASS for rung in OF_WHOLE)
             and not any(finding.mistakes for finding in found)
             and min(c["difference"] for c in within) > FAR * room
         ):
@@ -244,7 +243,7 @@ class _Examination:
         if draws.draws_others():
             said = "the port draws random numbers otherwise than by dropout: no more can be judged"
             if any(of.startswith("Gaussian") for of in self.truth.noise(True)):  # as torch has none
-                self.verdicts.add("noise", f"not judged: {said}")
+                self.verdicts.add("noise", NOT_JUDGED, f"{said}")
             else:
                 self._fail_noise(said)
             return False
@@ -253,11 +252,11 @@ class _Examination:
         elif self.truth.noise(True):
             judged, left = draws.judged()
             self.ladder.unseen.update(left)
-            self.verdicts.add("noise", f"pass, by {judged}; it is switched off in what follows")
+            self.verdicts.add("noise", PASS, f"by {judged}; it is switched off in what follows")
         return True
 
     def _fail_noise(self, *said: str) -> None:
-        self.verdicts.add("noise", f"FAIL {'; '.join(said)}")
+        self.verdicts.add("noise", FAIL, f"{'; '.join(said)}")
         self.verdicts.findings += [f"noise: {text}" for text in said]
 
     def _judge(self, rung: str, made: list[str]) -> list[str]:
@@ -265,14 +264,14 @@ class _Examination:
         try:
             every = list(self.ladder.compared(rung, made))
         except PortError as error:
-            self.verdicts.add(rung, f"not judged: {error}")
+            self.verdicts.add(rung, NOT_JUDGED, f"{error}")
             return []
         if not every:
             if rung != "statistics":
-                self.verdicts.add(rung, "not judged: nothing to compare")
+                self.verdicts.add(rung, NOT_JUDGED, "nothing to compare")
             return []
         if rung in ("gradients", "update") and not any(c.truth.any() for c in every):
-            self.verdicts.add(rung, "not judged: all are 0 in the model, which proves nothing")
+            self.verdicts.add(rung, NOT_JUDGED, "all are 0 in the model, which proves nothing")
             return []
         self._say_ambiguous(every)
         wrong = [compared for compared in every if compared.fails]
@@ -282,12 +281,12 @@ class _Examination:
             every = with_own
         self.verdicts.shown["compared"] += [{"rung": rung, **c.as_json()} for c in every]
         if right:
-            self.verdicts.add(rung, f"pass, but that {' and '.join(grouped(own))}")
+            self.verdicts.add(rung, PASS, f"but that {' and '.join(grouped(own))}")
             return own
         worst = max(every, key=lambda c: c.difference / c.bound if c.bound else np.inf)
         if not wrong and all(c.bound > VAGUE for c in every):
             least = min(c.bound for c in every)
-            self.verdicts.add(rung, f"not judged: a port may be off by {least:.0e} here")
+            self.verdicts.add(rung, NOT_JUDGED, f"a port may be off by {least:.0e} here")
             return []
         if vague := [c.bound for c in every if c.bound > VAGUE]:
             where = f"{len(vague)} tensors of {rung}, where a port may be off"
@@ -295,10 +294,10 @@ class _Examination:
         if wrong:
             first = wrong[0]
             others = f" ({len(wrong)} of {len(every)} tensors differ)" if len(wrong) > 1 else ""
-            self.verdicts.add(rung, f"FAIL {first.label}{others}\n  {first.message}")
+            self.verdicts.add(rung, FAIL, f"{first.label}{others}\n  {first.message}")
         else:
             shown = f"worst {worst.difference:.0e} of {worst.bound:.0e}"
-            self.verdicts.add(rung, f"pass  ({len(every)} tensors, {shown})")
+            self.verdicts.add(rung, PASS, f"({len(every)} tensors, {shown})")
         return []
 
     def _say_ambiguous(self, every: list[Compared]) -> None:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity_tests.check.messages import PortError, numbered
 from parity_tests.models.compared import folded_like
 from parity_tests.models.settle import near
 from parity_tests.models.sides import KerasSide, PortSide
-from parity_tests.ports.messages import PortError, numbered
 
 ELSEWHERE = (
     "dropout is in another place: where each multiplies by 1 + its rate, the outputs in training "

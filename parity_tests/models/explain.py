@@ -7,13 +7,13 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
+from parity_tests.check.messages import PortError
 from parity_tests.models.compared import FLOOR, Compared
 from parity_tests.models.ladder import RUNGS, ModelLadder
 from parity_tests.models.mapping import EXTRA
 from parity_tests.models.sides import STEPS, WHOLE
-from parity_tests.ports.messages import PortError
-from parity_tests.ports.relations import relate
-from parity_tests.ports.verdicts import Finding
+from parity_tests.traps.finding import Finding
+from parity_tests.traps.relations import relate
 
 CLOSEST = 6
 """Mistakes that are tried in pairs."""

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 from keras.layers import Embedding
 
+from parity_tests.check.messages import UnusablePort
 from parity_tests.models.units import walk
-from parity_tests.ports.messages import UnusablePort
 
 SAMPLES = 8
 FREE = {2: 6, 3: 6, 4: 32}

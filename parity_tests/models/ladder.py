@@ -12,10 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.messages import PortError, numbered
 from parity_tests.models.compared import Compared, compare, folded_like, largest
 from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.sides import STEPS, WHOLE, KerasSide, PortSide
-from parity_tests.ports.messages import PortError, numbered
 
 
 @dataclass

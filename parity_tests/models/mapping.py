@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.messages import UnusablePort
 from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.recipes import pairing
-from parity_tests.ports.messages import UnusablePort
 
 Described = Mapping[str, Any]
 EXTRA = "trajectory"

@@ -20,13 +20,13 @@ import keras
 import numpy as np
 from keras.src.backend.common import dtypes
 
+from parity_tests.check.guest.answering import answer_calls
+from parity_tests.check.messages import UnusablePort, numbered
 from parity_tests.models import constants, units
 from parity_tests.models.edits import Edit, applicable, holding, remade
 from parity_tests.models.inputs import drawn, listed, names
 from parity_tests.models.noise import Noise
 from parity_tests.models.saved import load
-from parity_tests.ports.answering import answer_calls
-from parity_tests.ports.messages import UnusablePort, numbered
 
 MAKERS = ("build_model", "make_model", "create_model", "get_model", "build", "model_fn")
 """Names of a function that returns the model, where it is not clear which does."""

@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.ports.messages import PortError, ProcessEnded, UnusablePort, decode, encode
-from parity_tests.ports.quarters import Quarters
+from parity_tests.check.guest.quarters import Quarters
+from parity_tests.check.messages import PortError, ProcessEnded, UnusablePort, decode, encode
 
 ROOT = Path(__file__).parents[2]
 LAST = 10_000
@@ -46,7 +46,7 @@ class KerasProcess:
         folder = str(self._quarters.folder)
         try:
             self._process = subprocess.Popen(
-                [python, "-m", "parity_tests.ports.containment", folder, *module],
+                [python, "-m", "parity_tests.check.guest.containment", folder, *module],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

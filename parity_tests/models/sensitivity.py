@@ -9,8 +9,8 @@ from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
+from parity_tests.check.results import Verdicts
 from parity_tests.models.check import examine
-from parity_tests.ports.verdicts import Verdicts
 from parity_tests.program.files import check_outputs, write_or_rescue
 
 
@@ -63,7 +63,8 @@ def _with_mistake(pair: Path, mistake: Mapping[str, str]) -> dict[str, Any]:
         port = Path(folder, "port.py")
         port.write_text(source.replace(mistake["replace"], mistake["by"], 1))
         verdicts = _judged(port, pair, "float64")
-    named = [finding for finding in verdicts.findings if mistake["expected"] in finding]
+    findings = [str(finding) for finding in verdicts.findings]
+    named = [finding for finding in findings if mistake["expected"] in finding]
     true = mistake["expected"], mistake.get("also", mistake["expected"])
     return {
         "mistake": mistake["expected"],
@@ -71,7 +72,7 @@ def _with_mistake(pair: Path, mistake: Mapping[str, str]) -> dict[str, Any]:
         "named": bool(named),
         "false": [
             finding
-            for finding in verdicts.findings
+            for finding in findings
             if ": explained by: " in finding and not any(name in finding for name in true)
         ],
     }

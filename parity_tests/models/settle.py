@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.messages import CHANNELS_FIRST_FROM, PortError, UnusablePort, numbered
 from parity_tests.models.compared import folded_like
 from parity_tests.models.ladder import ModelLadder
 from parity_tests.models.mapping import ModelMapping, by_hand, mappings
 from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.recipes import pairing
 from parity_tests.models.sides import AXES, OUTPUTS, Answers, KerasSide, PortSide, axes_of_class
-from parity_tests.ports.messages import CHANNELS_FIRST_FROM, PortError, UnusablePort, numbered
-from parity_tests.ports.user_port import Process
+from parity_tests.ports.process import Process
 
 NEAR = 1e-3
 """Relative difference up to which numbers count as the model's, whatever the rounding."""

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.messages import CHANNELS_FIRST_FROM, numbered
 from parity_tests.models.mapping import ModelMapping
 from parity_tests.models.moves import Arrays, Pairing
 from parity_tests.models.reference import KerasProcess
-from parity_tests.ports.messages import CHANNELS_FIRST_FROM, numbered
-from parity_tests.ports.user_port import Process
+from parity_tests.ports.process import Process
 
 CHANNELS_FIRST = ("Conv", "BatchNorm", "SyncBatchNorm", "GroupNorm", "InstanceNorm", "PReLU")
 STEPS = 5

@@ -18,10 +18,11 @@ def check_page(found: Found) -> str:
 
     Args:
         found: What `check --json` writes: "port", "verdict", "conclusion", "notes", "rungs" by
-            name and "findings"; perhaps "cannot tell", "not judged" (names, or names and
-            reasons) and "parts not judged". And, where they are known: "compared", with label,
-            rung, difference and bound of each tensor in the order of execution; "mapping", with
-            model, port and transform of each weight; "hypotheses", with name and residual of
+            name, each with status and text, and "findings"; perhaps "cannot tell", "not judged"
+            (names, or names and reasons) and "parts not judged". And, where they are known:
+            "compared", with label, rung, difference and bound of each tensor in the order of
+            execution; "mapping", with model, port and transform of each weight;
+            "hypotheses", with name and residual of
             each; "command".
     """
     return rendered(
@@ -36,19 +37,19 @@ def check_page(found: Found) -> str:
     )
 
 
-def rung_state(name: str, verdict: str) -> dict[str, str]:
+def rung_state(name: str, verdict: Found) -> dict[str, str]:
     """Return a rung with what the picture shows of it."""
-    first, *rest = verdict.split("\n", 1)
-    kinds = {"FAIL": "failed", "pass": "within"}
-    kind = kinds.get(first.split(" ", 1)[0].rstrip(","), "absent")
-    return {"name": name, "state": kind, "verdict": first, "message": "".join(rest)}
+    first, *rest = verdict["text"].split("\n", 1)
+    kind = {"FAIL": "failed", "pass": "within"}.get(verdict["status"], "absent")
+    said = f"{verdict['status']}{':' if kind == 'absent' else ''} {first}".rstrip()
+    return {"name": name, "state": kind, "verdict": said, "message": "".join(rest)}
 
 
 def first_failure(found: Found) -> dict[str, str] | None:
     """Return the first rung that failed, and what it says; None if all held."""
     for name, verdict in found["rungs"].items():
-        if verdict.startswith("FAIL"):
-            return {"rung": name, "message": verdict.removeprefix("FAIL").strip()}
+        if verdict["status"] == "FAIL":
+            return {"rung": name, "message": verdict["text"]}
     return None
 
 

@@ -1,4 +1,4 @@
-"""A user's own port: run in a process of its own, judged on the ladder, and diagnosed.
+"""The port of a Keras model, in a process of its own, whose parts are called one by one.
 
-May import ladder, program, traps (the hypotheses of its diagnosis) and tf_reference.
+May import program and check with its guest, which watches programs and will take its place.
 """

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from parity_tests.ports.arguments import OF_NAME, call, roles
+from parity_tests.check.guest.arguments import OF_NAME, call, roles
+from parity_tests.check.messages import CHANNELS_FIRST_FROM, UnusablePort, numbered
 from parity_tests.ports.find import Found
-from parity_tests.ports.found_port import FoundPort, to_numpy
-from parity_tests.ports.messages import CHANNELS_FIRST_FROM, UnusablePort, numbered
+from parity_tests.ports.found_step import FoundStep, to_numpy
 from parity_tests.ports.watch import Watch
 
 TOKENS = (nn.Embedding, nn.EmbeddingBag)
@@ -62,7 +62,7 @@ def _called(model: Any, inputs: Any) -> Any:
     return model(*inputs) if several else model(list(inputs))
 
 
-class FoundModule(FoundPort):
+class FoundModule(FoundStep):
     """A module of a file, and what else the file holds.
 
     Args:

@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Iterator
 from typing import Any
 
-from parity_tests.ports.source import functions, loops, trains
+from parity_tests.check.guest.source import functions, loops, trains
 
 METHODS = {"parameters", "to", "double", "float", "type", "train", "requires_grad_", "compile"}
 METHODS |= {"is_available", "add_argument", "parse_args"}

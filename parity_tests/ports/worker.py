@@ -16,18 +16,16 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity_tests.ports import source
-from parity_tests.ports.answering import answer_calls
-from parity_tests.ports.containment import contain
-from parity_tests.ports.find import find, function_of
+from parity_tests.check.guest import source
+from parity_tests.check.guest.answering import answer_calls
+from parity_tests.check.guest.containment import contain
+from parity_tests.check.guest.find import function_of
+from parity_tests.ports.find import find
 from parity_tests.ports.found_module import FoundModule, plain_step
-from parity_tests.ports.found_port import FoundPort
 from parity_tests.ports.state import State
 from parity_tests.ports.watch import Watch
 
 MODULE = "their_port"
-NAMES = ("load_mnist", "NaiveDense")
-"""Names of the book that are judged where a file has them."""
 
 
 def serve(
@@ -53,23 +51,12 @@ class Worker:
         device: Where it computes.
         model: The name of the model, if it was given.
         step: The name of the step, if it was given.
-        sizes: Of the default network, where a model has to be built.
-        beside_keras: Whether the file is the port of some Keras model, not of the book's.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        device: str,
-        model: str | None,
-        step: str | None,
-        sizes: list[int],
-        beside_keras: bool = False,
-    ) -> None:
+    def __init__(self, path: Path, device: str, model: str | None, step: str | None) -> None:
         # What is compiled is judged as it was written.
         os.environ["TORCHDYNAMO_DISABLE"] = "1"
-        self.path, self.device, self.options = path, device, (model, step, tuple(sizes))
-        self.beside_keras = beside_keras
+        self.path, self.device, self.options = path, device, (model, step)
         self.watch = Watch()
         self.sessions: dict[int, State] = {}
         self.session = 0
@@ -114,13 +101,12 @@ class Worker:
         sys.argv = [str(self.path)]
         _seed(0)
         exec(compile(tree, str(self.path), "exec"), vars(module))  # noqa: S102 (as an import does)
-        trained = bool(self.watch.losses)
-        model, step, sizes = self.options
+        model, step = self.options
         known = (function_of(name, vars(module)) for name in source.steps(tree))
         if step is None and not any(known):
             step = "training_step"
             vars(module)[step] = plain_step(vars(module))
-        self.found = find(tree, vars(module), model, step, sizes)
+        self.found = find(tree, vars(module), model, step)
         for module in self._modules():  # sees the gradients that go to it by hand
             if inspect.isfunction(rule := vars(module).get("update_weights")):
                 vars(module)["update_weights"] = self.watch.by_hand(rule)
@@ -130,16 +116,13 @@ class Worker:
             "step": self.found.step_name,
             "notes": self.found.notes,
             "built": self.found.built,
-            "trained": trained,
-            "names": [name for name in NAMES if callable(self.found.names.get(name))],
         }, {}
 
     def configure(self, arrays: dict, model: str, dtype: str) -> tuple[dict, dict]:
         """Take a model, in a dtype, and say what it is."""
         self.after_run.put_back()
-        made = self.found.models[model]()
-        kind = FoundModule if self.beside_keras else FoundPort
-        self.port: FoundPort = kind(self.found, self.watch, made, dtype, self.device)
+        made = self.found.models[model]
+        self.port = FoundModule(self.found, self.watch, made, dtype, self.device)
         self.sessions = {0: self._held()}
         self.session = 0
         return self.port.describe(), {}

@@ -164,7 +164,7 @@ def check_outputs(
 ) -> None:
     """Refuse paths to write to, before work is spent on their content.
 
-    No output may lie in `folder`, which belongs to checkpoints or to a recording.
+    No output may lie in `folder`, which belongs to checkpoints.
     """
     taken = {_identity(path) for path in inputs if path is not None}
     for path in outputs:

@@ -52,7 +52,7 @@ def diagnosed(failed: list[dict[str, str]], data: Path) -> dict[str, Any]:
     Tests run in any order, and some may not have run. So the ladder is climbed once more.
     """
     # Imported here, since they import torch, which a run that passes may not need.
-    from parity_tests.ports.diagnosis import explain
+    from parity_tests.traps.diagnosis import explain
     from parity_tests.traps.sensitivity import caught
 
     mnist = Reference(dtype="float64", folder=data).data()

@@ -15,10 +15,9 @@ from pathlib import Path
 import pytest
 
 from parity_tests import __main__ as proof
-from parity_tests import assert_same_training, check, conversion, fetch_mnist
+from parity_tests import assert_same_training, check_port, conversion, fetch_mnist
 from parity_tests.measurements import benchmark, book_numbers, experiments, scaling
 from parity_tests.model_files import save_model
-from parity_tests.ports import recording
 from parity_tests.program import evaluate, gradients, notebook, train
 from parity_tests.tests.page.conftest import *  # noqa: F403 (the page of a run, for an example)
 from parity_tests.tests.test_readme import DOCUMENTS, ROOT
@@ -59,7 +58,7 @@ EVERY = sorted({(command, name) for name in DOCUMENTS for command in commands(na
 @pytest.fixture
 def accepted(monkeypatch, status_of):
     """Say whether a command line takes some arguments; the command itself is not run."""
-    functions = [(check, "check"), (recording, "record"), (conversion, "convert"),
+    functions = [(check_port, "check"), (conversion, "convert"),
                  (fetch_mnist, "fetch"), (sensitivity, "traps"), (benchmark, "bench"),
                  (experiments, "learning_rates"), (experiments, "rmsprop"),
                  (book_numbers, "book_numbers"), (scaling, "scaling"), (train, "train"),
@@ -194,7 +193,7 @@ def shell_blocks():
 @pytest.fixture
 def user_folder(beside_mnist):
     """A folder with all the files that the examples name."""
-    (student,) = blocks("parity_tests/ports/README.md", "python")
+    (student,) = blocks("parity_tests/check/README.md", "python")
     Path("student.py").write_text(student)
     for name in ("original.py", "port.py"):
         source = ROOT / "parity_tests" / "tests" / "models" / "zoo" / "mlp" / name
@@ -207,8 +206,6 @@ def user_folder(beside_mnist):
 @pytest.mark.soak
 @pytest.mark.parametrize("block", shell_blocks())
 def test_the_commands_of_a_readme_run_in_a_shell(user_folder, data, block):
-    if "--recording" in block:
-        block = f"naive-parity record recording --epochs 0\n{block}"
     settings = {
         "PATH": f"{sys.prefix}/bin:{os.environ['PATH']}", "PYTHONPATH": str(ROOT),
         "VENV": sys.prefix, "DATA": str(data.resolve()),
@@ -224,14 +221,14 @@ def test_the_commands_of_a_readme_run_in_a_shell(user_folder, data, block):
     assert found.returncode == expected, found.stdout[-2000:] + found.stderr[-2000:]
     if "student.py" in block:
         (shown,) = re.findall(
-            r"^-> gradients: .*$", DOCUMENTS["parity_tests/ports/README.md"], re.M
+            r"^-> gradients: .*$", DOCUMENTS["parity_tests/check/README.md"], re.M
         )
         assert shown in found.stdout
 
 
 def test_every_python_block_is_one_of_these():
     found = {name for name in DOCUMENTS if blocks(name, "python")}
-    of_ports = "parity_tests/ports/README.md"  # whose example is checked above, as a file
+    of_ports = "parity_tests/check/README.md"  # whose example is checked above, as a file
     assert found - {of_ports} == {
         "README.md", "torch_port/README.md", "tf_reference/README.md",
         "parity_tests/traps/README.md", "parity_tests/page/README.md",

@@ -109,14 +109,6 @@ def test_idx_files(package, content):
     read(f"IDX files, {package}", content)
 
 
-@given(
-    index=restated(targets.INDEX) | edited(json.dumps(targets.INDEX).encode()),
-    answers=edited(targets.RECORDING.partition(b"\n")[2]),
-)
-def test_recordings(index, answers):
-    read("recordings", index + b"\n" + answers)
-
-
 @given(content=edited(targets.NOTEBOOK) | restated(json.loads(targets.NOTEBOOK)))
 def test_notebooks(content):
     read("notebooks", content)

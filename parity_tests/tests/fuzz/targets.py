@@ -22,8 +22,10 @@ import numpy as np
 import safetensors.numpy
 
 from parity_tests.__main__ import COMMANDS
+from parity_tests.check import messages
+from parity_tests.check.guest import source
 from parity_tests.model_files import load_model
-from parity_tests.ports import messages, recording, source, user_port
+from parity_tests.ports.process import Process
 from parity_tests.program.checkpoints import FORMAT, Checkpoints
 from parity_tests.program.command_line import parse
 from parity_tests.program.frameworks import PACKAGES, Framework, Twin
@@ -158,39 +160,12 @@ def run_logs() -> Callable[[bytes], None]:
     return read
 
 
-INDEX = {
-    **{"format": 3, "sha256": "00", "versions": {}, "dtype": "float32", "sizes": [784, 32, 10]},
-    **{"epochs": 0, "answers": {"predict 1": [""]}},
-}
-RECORDING = json.dumps(INDEX).encode() + b"\n"
-RECORDING += safetensors.numpy.save({"predict 1/": np.zeros(3, "int64")})
-
-
-def recordings() -> Callable[[bytes], None]:
-    """Read recordings: the index is the first line, the answers are the rest."""
-
-    def read(content: bytes) -> None:
-        index, _, answers = content.partition(b"\n")
-        right = hashlib.sha256(answers).hexdigest().encode()
-        index = index.replace(b'"sha256": "00"', b'"sha256": "' + right + b'"')
-        held, about = recording.FILES
-        Path(held).write_bytes(answers)
-        Path(about).write_bytes(index)
-        try:
-            recording.Recording(Path()).reference()
-        finally:
-            Path(held).unlink()
-            Path(about).unlink()
-
-    return read
-
-
 def sources(name: str) -> Callable[[bytes], None]:
-    """Read a port, and look for its training step."""
+    """Read a port, and look for its training steps."""
 
     def read(content: bytes) -> None:
         with file(name, content) as path:
-            source.require_step(path, source.parse(path), None)
+            list(source.steps(source.parse(path)))
 
     return read
 
@@ -275,7 +250,7 @@ def users_files() -> Callable[[bytes], None]:
         # The port's process would import the fuzzer, which is the main module.
         main = mock.patch.dict(sys.modules, __main__=ModuleType("__main__"))
         with file("port.py", content) as path, main:
-            user_port.Process(path, limit=5, beside_keras=True).close()
+            Process(path, limit=5).close()
 
     return read
 
@@ -320,9 +295,8 @@ def targets() -> dict[str, Target]:
     return found | {
         "run logs": Target(run_logs, lambda: (struct.pack("<Q", 9) + b'{"a": 1}\n',), 100_000),
         "command lines": Target(command_lines, lambda: WORDS, 2_000),
-        "recordings": Target(recordings, lambda: (RECORDING,), 120_000),
         "messages of a port": Target(
-            guest_messages, lambda: (MESSAGE, b'{"method": "step"}'), 200_000, unanswered
+            guest_messages, lambda: (MESSAGE, b'{"method": "step"}'), 320_000, unanswered
         ),
         "notebooks": Target(notebooks, lambda: (NOTEBOOK,), 120_000, unusable),
         "Python files": Target(files, lambda: (PYTHON, PORT), 50_000, unusable),

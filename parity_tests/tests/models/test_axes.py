@@ -175,4 +175,4 @@ model = nn.Sequential(
 """
     verdicts = examined(original, port + END)
     assert verdicts.failed == ["between"]
-    assert "conv2d: its activation is leaky relu of slope 0.01" in verdicts.findings[0]
+    assert "conv2d: its activation is leaky relu of slope 0.01" in str(verdicts.findings[0])

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from parity_tests.check.messages import PortError
 from parity_tests.models.compared import Compared
 from parity_tests.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.models.sides import STEPS, WHOLE
-from parity_tests.ports.messages import PortError
-from parity_tests.ports.verdicts import Finding
+from parity_tests.traps.finding import Finding
 
 
 def compared(label="output of b", where="m/b", difference=1.0, bound=1e-6, own=0.0, **arrays):

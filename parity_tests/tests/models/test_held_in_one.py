@@ -145,4 +145,4 @@ def test_a_wrong_port_that_holds_several_layers_in_one_fails(
 ):
     verdicts = examined(*PAIRS[name], replace, by)
     assert verdicts.failed[0] == rung
-    assert finding in " ".join(verdicts.findings)
+    assert finding in " ".join(map(str, verdicts.findings))

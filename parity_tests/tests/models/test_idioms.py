@@ -204,7 +204,7 @@ loss = nn.MSELoss()
 """
     verdicts = examined(original + PLAIN, port + SGD)
     assert verdicts.failed == ["trajectory"]
-    (finding,) = verdicts.findings
+    (finding,) = map(str, verdicts.findings)
     named = "depthwise_conv2d, dense: it has a bias and batch_normalization: it has a gamma"
     assert finding.startswith(f"trajectory: explained by: {named}; residual")
     frozen = "for weight in (model[0].bias, model[3].weight, model[7].bias):\n"
@@ -227,7 +227,7 @@ model = nn.Sequential(
 loss = nn.MSELoss()
 """
     verdicts = examined(original + PLAIN, port + SGD)
-    assert verdicts.findings == [
+    assert [str(finding) for finding in verdicts.findings] == [
         "mapping: batch_normalization: no gamma and batch_normalization, layer_normalization: "
         "no beta, since the port has no such weight"
     ]

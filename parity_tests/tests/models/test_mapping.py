@@ -5,8 +5,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from parity_tests.check.messages import UnusablePort
 from parity_tests.models.mapping import by_hand, mappings, possible
-from parity_tests.ports.messages import UnusablePort
 
 
 def unit(path, inputs, outputs):

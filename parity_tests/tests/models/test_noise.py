@@ -83,7 +83,7 @@ def test_dropout_in_another_place_fails(examined):
     assert right in PORT
     verdicts = examined(PORT.replace(right, "torch.relu(self.a(self.drop(x)))"))
     assert list(verdicts.failed) == ["noise"]
-    assert "dropout is in another place" in verdicts.findings[0]
+    assert "dropout is in another place" in str(verdicts.findings[0])
 
 
 @pytest.mark.parametrize(
@@ -101,4 +101,4 @@ def test_dropout_of_another_rate_kind_or_number_fails(examined, replace, by, por
     verdicts = examined(PORT.replace(replace, by))
     assert list(verdicts.failed) == ["noise"]
     found = f"noise: dropout {port} in the port, {model} in the model, in training"
-    assert verdicts.findings == [found]
+    assert [str(of) for of in verdicts.findings] == [found]

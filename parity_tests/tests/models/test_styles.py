@@ -272,4 +272,4 @@ TRAINED = "a step called train, and logarithms for logits"
 def test_a_wrong_port_fails_in_any_style(examined, name, replace, by, finding):
     verdicts = examined(*PAIRS[name], replace, by)
     assert verdicts.failed
-    assert finding in " ".join(verdicts.findings)
+    assert finding in " ".join(map(str, verdicts.findings))

@@ -13,7 +13,6 @@ from parity_tests.ladder.adapters import Port, Reference
 from parity_tests.ladder.compare import Judge
 from parity_tests.ladder.remembered import Remembered
 from parity_tests.ladder.rungs import LADDER, rungs
-from parity_tests.ports.recording import flattened, unflattened
 
 FOLDER = Path(__file__).parents[3] / "build" / "mutants"
 CLIMBED = tuple(rung for rung in LADDER if rung != "data")
@@ -84,3 +83,19 @@ def recorded(dtype: str) -> tuple[dict[str, Any], np.ndarray, np.ndarray]:
             found[key][rest] = array
     answers = {key: unflattened(key, of) for key, of in found.items()}
     return answers, arrays["images"], arrays["labels"]
+
+
+def flattened(answer: Any) -> dict[str, np.ndarray]:
+    """Return the arrays of an answer by name; the loss of a step comes under "loss"."""
+    if isinstance(answer, tuple):
+        return {"loss": np.asarray(answer[0]), **answer[1]}
+    if isinstance(answer, dict):
+        return answer
+    return {} if answer is None else {"": np.asarray(answer)}
+
+
+def unflattened(key: str, arrays: dict[str, np.ndarray]) -> Any:
+    """Return the answer whose arrays these are, given its key, which begins with the method."""
+    if key.split()[0] in ("gradients", "step"):
+        return arrays.pop("loss"), arrays
+    return arrays.get("", arrays or None)

@@ -3,7 +3,8 @@
 LADDER = "parity_tests/tests/ladder"
 PACKAGES = "parity_tests/tests/packages"
 CLIMB = "parity_tests/tests/mutation/climb.py"
-PORTS = "parity_tests/tests/ports"
+CHECK = "parity_tests/tests/check"
+TRAPS = "parity_tests/tests/traps"
 MODELS = "parity_tests/tests/models"
 RECIPES = [
     f"{MODELS}/test_recipes.py",
@@ -67,10 +68,11 @@ JUDGES: dict[str, list[str]] = {
         f"{MODELS}/test_explain.py",
         f"{MODELS}/test_explain_one.py",
     ],
-    "parity_tests/ports/matching.py": [f"{PORTS}/test_matching.py"],
+    "parity_tests/check/mapping.py": [f"{CHECK}/test_mapping.py"],
     "parity_tests/models/mapping.py": [f"{MODELS}/test_mapping.py"],
-    "parity_tests/ports/residual.py": [f"{PORTS}/test_residual.py"],
-    "parity_tests/ports/diagnosis.py": [f"{PORTS}/test_search.py"],
-    "parity_tests/ports/verdicts.py": [f"{PORTS}/test_verdicts.py"],
+    "parity_tests/traps/residual.py": [f"{TRAPS}/test_residual.py"],
+    "parity_tests/traps/diagnosis.py": [f"{TRAPS}/test_search.py"],
+    "parity_tests/traps/finding.py": [f"{TRAPS}/test_finding.py"],
+    "parity_tests/check/results.py": [f"{CHECK}/test_results.py"],
 }
 """By path, the arguments of pytest."""

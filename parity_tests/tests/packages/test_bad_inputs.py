@@ -11,10 +11,8 @@ import pytest
 from safetensors.numpy import save
 
 from parity_tests.__main__ import main
-from parity_tests.ports import recording
 from parity_tests.program import files, process, run_log
 from parity_tests.program.frameworks import FRAMEWORKS
-from parity_tests.program.messages import UserError
 
 ONE_STEP = ["--epochs", "1", "--batch-size", "60000"]
 
@@ -272,38 +270,11 @@ def test_a_forged_header_is_refused(command, tmp_path, content, message):
     assert message in err
 
 
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        ("[" * 200_000, "it is nested too deeply"),
-        ('{"a": 1, "a": 2}', "it holds a twice"),
-        ('{"a": Infinity}', "it holds Infinity, which is no number"),
-        ('{"a": ' + "1" * 5000 + "}", "Exceeds the limit"),
-        ('"\ud800', ""),
-    ],
-)
-def test_a_document_of_anybody_is_read_within_limits(content, message):
-    with pytest.raises(UserError, match=f"^the form cannot be read: .*{message}"):
-        recording._read_json(content.encode(errors="surrogatepass"), "the form")
-
-
-def test_a_field_is_refused_by_its_name():
-    for document, message in (
-        ([], "the form cannot be read: it holds no fields"),
-        ({}, "the form lacks the field 'age'"),
-        ({"age": "old"}, "the form holds 'age' as old: expected int"),
-        ({"age": True}, "the form holds 'age' as True: expected int"),
-    ):
-        with pytest.raises(UserError, match=f"^{message}$"):
-            recording._check_fields(document, {"age": int}, "the form")
-
-
-@pytest.mark.parametrize("command_name", ["fetch-mnist", "record", "convert"])
+@pytest.mark.parametrize("command_name", ["fetch-mnist", "convert"])
 def test_the_other_commands_name_a_file_in_the_way(command_name, status_of, data, capfd, tmp_path):
     (tmp_path / "a.keras").write_text("mine")
     arguments = {
         "fetch-mnist": [tmp_path / "a.keras"],
-        "record": [tmp_path / "a.keras", "--data", data],
         "convert": [tmp_path, tmp_path / "b.safetensors", "--data", data],
     }[command_name]
     status = status_of(main, command_name, *arguments)
@@ -321,7 +292,7 @@ def test_the_other_commands_name_a_file_in_the_way(command_name, status_of, data
         (["traps", "--seeds", "two"], "--seeds: it is two, expected a whole number"),
         (["check"], "PORT requires an argument"),
         (["convert", "a.keras"], "TARGET requires an argument"),
-        (["record", "--hidden", "x"], "--hidden: it is x, expected a whole number"),
+        (["check", "port.py", "--epochs", "x"], "--epochs: it is x, expected a whole number"),
         (["chek"], 'Unknown command "chek". Did you mean "check"? Available commands: train, eva'),
         (["check", ""], "PORT: it is empty, expected a path"),
         (["trian"], 'Unknown command "trian". Did you mean "train"?'),

@@ -10,6 +10,7 @@ import stat
 import subprocess
 import sys
 import types
+from itertools import product
 
 import numpy as np
 import pytest
@@ -68,18 +69,21 @@ def test_a_folder_that_was_removed_is_no_place_to_begin(monkeypatch, capsys, tmp
     assert "the current folder was removed: change to another one" in capsys.readouterr().err
 
 
-def test_no_file_of_mnist_and_none_of_a_recording_is_written_over_by_a_check(
+def test_no_file_of_mnist_and_no_input_is_written_over_by_a_check(
     status_of, data, capsys, tmp_path
 ):
-    (tmp_path / "port.py").touch()
-    (tmp_path / "recording").mkdir()
+    port, reference = (tmp_path / name for name in ("port.py", "original.py"))
+    for path in (port, reference):
+        path.write_text("mine")
     mnist = data / "MNIST" / "raw" / "t10k-labels-idx1-ubyte"
-    for output in (mnist, tmp_path / "recording" / "index.json"):
-        options = ["--recording", tmp_path / "recording", "--data", data, "--json", output]
-        assert status_of(main, "check", tmp_path / "port.py", *options) == 2
-        err = capsys.readouterr().err
-        assert f"{output} is named twice" in err or f"{output} lies in {tmp_path}" in err
-    assert list((tmp_path / "recording").iterdir()) == []
+    before = mnist.read_bytes()
+    for output, option in product((mnist, port, reference), ("--json", "--report")):
+        options = ["--reference", reference, "--data", data, option, output]
+        assert status_of(main, "check", port, *options) == 2
+        assert f"{output} is named twice" in capsys.readouterr().err
+    assert mnist.read_bytes() == before
+    assert {path.read_text() for path in (port, reference)} == {"mine"}
+    assert len(list(tmp_path.iterdir())) == 2
 
 
 @pytest.mark.skipif(not os.path.exists("/proc/self/mem"), reason="needs Linux")

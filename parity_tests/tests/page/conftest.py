@@ -111,9 +111,10 @@ def failing_check():
         "notes": ["judged: model (3-2), trained by step, in float64"],
         "verdict": "differs",
         "rungs": {
-            "layers": "pass  (2 tensors, worst 1e-16 of 1e-7)",
-            "gradients": f"FAIL gradient of fc1 at [0, 1]\n  worst at [0, 1]: port {HOSTILE}",
-            "statistics": "not judged: nothing to compare",
+            "layers": {"status": "pass", "text": "(2 tensors, worst 1e-16 of 1e-7)"},
+            "gradients": {"status": "FAIL", "text": "gradient of fc1 at [0, 1]\n  worst at "
+                          f"[0, 1]: port {HOSTILE}"},
+            "statistics": {"status": "not judged", "text": "nothing to compare"},
         },
         "findings": ["gradients: explained by: dense_1: its activation is relu; residual 3e-16"],
         "cannot tell": ["dense_2: its kernel is transposed"],

@@ -39,10 +39,14 @@ def test_a_check_that_knows_no_more_than_its_json_has_a_page(failing_check):
 
 
 def test_a_port_that_agrees_has_a_page_without_a_failure(failing_check):
-    rungs = {"gradients": "pass", "loop": "not judged: the file has no loop such as fit"}
+    rungs = {
+        "gradients": {"status": "pass", "text": ""},
+        "loop": {"status": "not judged", "text": "the file has no loop such as fit"},
+    }
     agrees = failing_check | {"verdict": "agrees", "rungs": rungs, "findings": []}
     text = Page(check_page(agrees)).text
     assert "✓ agrees" in text
+    assert "not judged: the file has no loop such as fit" in text
     assert "Finding" not in text
     assert "divergence" not in Page(check_page({key: agrees[key] for key in KEYS})).text
 

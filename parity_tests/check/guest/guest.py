@@ -1,0 +1,306 @@
+"""The process that a stranger's program runs in: as it is, watched, and asked by forks.
+
+The program runs up to the first forward pass of its training, or to its end. There it waits. For
+each question a child is forked, which has the weights overwritten and goes on by itself; after the
+steps that are asked for it is ended. So nothing has to be put back, and nothing can be forgotten.
+"""
+
+import gc
+import inspect
+import os
+import sys
+from collections.abc import Mapping
+from multiprocessing import Pipe
+from multiprocessing.connection import Connection
+from pathlib import Path
+from types import CodeType, ModuleType
+from typing import Any, NoReturn
+
+import numpy as np
+import torch
+
+from parity_tests.check.guest import source, unattended
+from parity_tests.check.guest.containment import contain
+from parity_tests.check.guest.driving import Driver, to_numpy
+from parity_tests.check.guest.steps import Step, moved_by, shown
+from parity_tests.check.guest.watch import Watch
+from parity_tests.check.messages import NotObservable, UnusablePort, decode, encode
+from torch_port.mnist import load_mnist, verify
+
+
+def serve(
+    connection: Connection,
+    path: str,
+    folder: Path,
+    environment: dict[str, str],
+    options: dict[str, Any],
+) -> None:  # pragma: no cover (in the other process)
+    """Run a program and answer questions about it until the other end is closed."""
+    connection.send_bytes(_mnist(options["data"]))
+    os.environ.clear()
+    os.environ.update(environment)
+    contain(folder, connection.fileno())
+    Guest(connection, Path(path), **options).run()
+
+
+def _mnist(folder: str) -> bytes:
+    """Return a message with MNIST, as bytes, which whoever asks reads without torch."""
+    try:
+        verify(Path(folder, "MNIST", "raw"))  # or it would be downloaded
+        sets = load_mnist(folder, "float64")
+    except (OSError, ValueError) as error:
+        return encode({"missing": str(error)}, {})
+    arrays: dict[str, np.ndarray] = {}
+    for which, (images, labels) in zip(("training", "test"), sets, strict=True):
+        arrays[f"{which} images"] = (images * 255).round().byte().numpy()
+        arrays[f"{which} labels"] = labels.numpy()
+    return encode({}, arrays)
+
+
+class Guest:
+    """A program that is run and watched.
+
+    Args:
+        connection: To whoever asks.
+        path: Of the program.
+        data: Holds MNIST in MNIST/raw.
+        double: Whether float32 stands for float64 in all that the program computes.
+        model: The name of the model, if it was given and the file trains nothing by itself.
+        step: The name of the step, likewise.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        path: Path,
+        data: str,
+        double: bool,
+        model: str | None,
+        step: str | None,
+    ) -> None:
+        self.connection, self.path, self.data = connection, path, data
+        self.model, self.step = model, step
+        self.watch = Watch(str(path))
+        self.watch.double = double
+        self.target = 1
+        self.known: dict[int, torch.Tensor] = {}
+        self.answer: Connection | None = None
+        self.wanted = 0
+        self.brief = self.named = self.last = False
+        self.names: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Run the program, and answer what is asked where it waits."""
+        try:
+            tree = source.parse(self.path)
+            code = compile(tree, str(self.path), "exec")
+            self._prepare()
+            self.watch.on_pass = self._on_pass
+            self.watch.on_step = self._on_step
+            with self.watch:
+                exec(code, self.names)  # noqa: S102 (as an import does)
+        except SystemExit as error:
+            if error.code not in (None, 0):
+                self._end(error)
+        except BaseException as error:  # noqa: BLE001 (whatever it raises is the answer)
+            self._end(error)
+        self.watch.settle()
+        if self.answer is not None:
+            self._finish("it ran to its end")
+        self._drive(tree, code)
+
+    def _prepare(self) -> None:
+        """Make what a program expects that nobody sits before."""
+        unattended.prepare(self.path, self.data, self.watch.double)
+        main = ModuleType("__main__")
+        main.__file__ = str(self.path)
+        self.names = vars(main)
+        sys.modules["__main__"] = main
+        unattended.seed(0)
+
+    def _drive(self, tree: Any, code: CodeType) -> None:
+        """Answer questions about a program that trains nothing by itself."""
+        self.target = -1  # what it computes while it is prepared is no training
+        try:
+            with self.watch:
+                driver = Driver(tree, self.names, self.watch, self.model, self.step)
+            said: dict[str, Any] = driver.describe()
+        except BaseException as error:  # noqa: BLE001 (as above)
+            self._end(error)
+        self._send({"at": "end", **said})
+        while True:
+            asked = self._wait()
+            if asked is None:
+                continue
+            call, arrays = asked
+            self.target = self.watch.passes + 1 if self.answer is None else -1
+            try:
+                with self.watch:
+                    found = driver.call(call["drive"], arrays)
+                held = (
+                    tensor
+                    for name, value in [*self.names.items(), *driver.models.items()]
+                    for _, tensor in _held(name, value, 3)
+                )
+                self.watch.settle(held)
+                loaded = found if call["drive"]["name"] == "load_mnist" else {}
+                self._finish("", {f"returned {k}": to_numpy(a) for k, a in loaded.items()})
+            except NotObservable as error:
+                self._finish(str(error), unseen=True)
+            except BaseException as error:  # noqa: BLE001 (as above)
+                self._end(error)
+
+    def _on_pass(self, number: int) -> bool:
+        """Wait here, if this is the pass that is asked about; return whether it was asked."""
+        if self.answer is None and number == self.target:
+            self._send({"at": "pass", "number": number})
+            return self._wait() is not None  # in a child
+        return False
+
+    def _on_step(self, step: Step) -> None:
+        if self.answer is None:
+            return
+        if self.brief:  # of a long training, only what is shown is kept
+            step.rate = moved_by(step)
+            step.before, step.gradients, step.after = [], [], step.after if self.last else []
+            for earlier in self.watch.steps[-2:-1]:
+                earlier.after = []
+        if len(self.watch.steps) >= self.wanted:
+            self._finish("")
+
+    def _wait(self) -> tuple[dict[str, Any], dict[str, np.ndarray]] | None:
+        """Answer questions by forks. Return in a child with what it is asked; or go on."""
+        while True:
+            try:
+                call, arrays = decode(self.connection.recv_bytes())
+            except (EOFError, OSError):
+                os._exit(0)
+            if call["method"] == "go on":
+                self.target = call.get("to", self.watch.passes + 1)
+                return (call, arrays) if "drive" in call else None
+            self._find_tensors(arrays)
+            answers, answering = Pipe(duplex=False)
+            child = os.fork()
+            if not child:
+                gc.disable()  # it would copy the memory that is shared
+                self.answer = answering
+                self._become(call, arrays)
+                return call, arrays
+            answering.close()
+            self.connection.send_bytes(_answer_of(child, answers))
+
+    def _become(self, call: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Go on from here as what was asked: with other weights, a seed, or without dropout."""
+        watch = self.watch
+        watch.steps, self.wanted = [], call["steps"]
+        watch.still = call.get("still", False)
+        watch.detailed = not call.get("brief", False)
+        self.brief, self.named = call.get("brief", False), call.get("named", False)
+        self.last = call.get("last", False)
+        if "seed" in call:
+            unattended.seed(call["seed"])
+        weights = {int(name): array for name, array in arrays.items() if name.isdigit()}
+        if missing := weights.keys() - self.known.keys():
+            self._finish(f"{len(missing)} of its weights are made in the step", unseen=True)
+        for key, array in weights.items():
+            weight = self.known[key]
+            weight.data.copy_(torch.from_numpy(array).reshape(weight.shape))
+
+    def _find_tensors(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Find the weights of an identity, once: a search touches all of the memory."""
+        wanted = {int(name) for name in arrays if name.isdigit()} - self.known.keys()
+        for item in gc.get_objects() if wanted else ():
+            if id(item) in wanted and isinstance(item, torch.Tensor):
+                self.known[id(item)] = item
+
+    def _send(
+        self, said: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
+    ) -> None:
+        self.connection.send_bytes(encode(said, arrays or {}))
+
+    def _end(self, error: BaseException) -> NoReturn:
+        """Answer that the program raised an error; what was seen before stands."""
+        kind = "unusable" if isinstance(error, UnusablePort) else "error"
+        text = str(error) if kind == "unusable" else unattended.described(error, str(self.path))
+        self.watch.settle()
+        if self.answer is None:
+            self._send({"at": "error", kind: text})
+            while True:
+                self._wait()
+        self._finish(text, error=True)
+
+    def _finish(
+        self,
+        ended: str,
+        returned: Mapping[str, np.ndarray] | None = None,
+        *,
+        error: bool = False,
+        unseen: bool = False,
+    ) -> NoReturn:
+        """Answer with what was seen, and end this process."""
+        said: dict[str, Any] = {"ended": ended, "error": error, "unseen": unseen, "steps": []}
+        arrays: dict[str, np.ndarray] = dict(returned or {})
+        names = self._names_of_weights() if self.named else {}
+        for number, step in enumerate(self.watch.steps):
+            of_step, found = shown(step, names, self.brief)
+            said["steps"].append(of_step)
+            arrays |= {f"{number} {name}": array for name, array in found.items()}
+        if self.last and self.watch.steps:
+            latest = self.watch.steps[-1].after
+            arrays |= {f"last {place}": w.numpy() for place, w in enumerate(latest)}
+        said["strange"] = self.watch.strange and not self.watch.steps
+        said["passes"] = self.watch.passes
+        open_step = self.watch.open
+        said["open"] = None if open_step is None else shown(open_step, names, True)[0]
+        assert self.answer is not None, "only a child is asked"
+        self.answer.send_bytes(encode(said, arrays))
+        os._exit(0)
+
+    def _names_of_weights(self) -> dict[int, str]:
+        """Return what the program calls its weights, by their identity."""
+        found: dict[int, str] = {}
+        modules = [item for item in gc.get_objects() if isinstance(item, torch.nn.Module)]
+        for module in sorted(modules, key=lambda one: -sum(1 for _ in one.modules())):
+            for name, weight in module.named_parameters():
+                found.setdefault(id(weight), name.removeprefix("_orig_mod."))
+        frame = inspect.currentframe()
+        namespaces = [self.names]
+        while frame is not None:
+            if frame.f_code.co_filename == str(self.path):
+                namespaces.append(frame.f_locals)
+            frame = frame.f_back
+        for names in namespaces:
+            for name, value in list(names.items()):
+                for path, tensor in _held(name, value, 3):
+                    found.setdefault(id(tensor), path)
+        return found
+
+
+def _answer_of(child: int, answers: Connection) -> bytes:
+    """Return the message of a child, or that it ended without one."""
+    try:
+        message = answers.recv_bytes()
+    except EOFError:
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return encode({"died": status}, {})
+    finally:
+        answers.close()
+    os.waitpid(child, 0)
+    return message
+
+
+def _held(path: str, value: Any, depth: int) -> Any:
+    """Yield the tensors that a variable holds, with the path of each."""
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif not depth or isinstance(value, type | ModuleType | torch.nn.Module):
+        return
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value[:100]):
+            yield from _held(f"{path}[{index}]", item, depth - 1)
+    elif isinstance(value, dict):
+        for key, item in list(value.items())[:100]:
+            yield from _held(f"{path}[{key!r}]", item, depth - 1)
+    elif hasattr(value, "__dict__"):
+        for key, item in list(vars(value).items())[:100]:
+            yield from _held(f"{path}.{key}", item, depth - 1)

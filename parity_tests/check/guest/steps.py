@@ -1,0 +1,192 @@
+"""A step of a training as it was seen, and how it is shown to whoever asks."""
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from parity_tests.check.guest.tensors import copy
+from parity_tests.check.samples import prints, rows
+
+LARGEST_MET = 20
+"""How many tensors that met the outputs of a model are shown."""
+
+
+@dataclass
+class Layer:
+    """A product of a kernel with its inputs, as it was computed.
+
+    Attributes:
+        kernel: The weight.
+        transposed: Whether the function takes it as (outputs, inputs).
+        inputs: What it was multiplied with.
+        outputs: What came out, once biases are added.
+        bias: The weight that was added.
+        latest: The tensor whose numbers `outputs` are.
+    """
+
+    kernel: torch.Tensor
+    transposed: bool
+    inputs: torch.Tensor
+    outputs: torch.Tensor
+    bias: torch.Tensor | None
+    latest: torch.Tensor
+
+
+@dataclass
+class Step:
+    """A step of a training, which is complete once weights have changed.
+
+    Attributes:
+        weights: That get gradients, in the order in which the model uses them.
+        before: Their values when the gradients were taken.
+        gradients: As the update found them; None where none arrived.
+        after: The values after the update; empty before.
+        losses: The numbers from which gradients were taken, in their order.
+        line: Of the program, where they were taken; 0 if it is not known.
+        first_pass: The number of the forward pass with which it began.
+        layers: The products of kernels with their inputs.
+        probabilities: What was made of the last product, if that are probabilities.
+        logits: What was made of it, and given to a softmax or to a loss that has one.
+        met: Of each pass, tensors without gradients that met what was made of the last product.
+        draws: Functions that drew random numbers, and their lines.
+        rate: By how much of their gradients the weights have moved, in a brief run.
+        optimized: Whether an optimizer of torch made a step with some of the weights; None if
+            there was none.
+    """
+
+    weights: list[torch.Tensor]
+    before: list[torch.Tensor]
+    gradients: list[torch.Tensor | None] = field(default_factory=list)
+    after: list[torch.Tensor] = field(default_factory=list)
+    losses: list[float] = field(default_factory=list)
+    line: int = 0
+    first_pass: int = 0
+    layers: list[Layer] = field(default_factory=list)
+    probabilities: list[torch.Tensor] = field(default_factory=list)
+    logits: list[torch.Tensor] = field(default_factory=list)
+    met: list[list[np.ndarray]] = field(default_factory=list)
+    draws: list[tuple[str, int]] = field(default_factory=list)
+    optimized: bool | None = None
+    rate: float | None = None
+    touched: bool = False
+
+
+@dataclass
+class Pass:
+    """What was computed from one batch, until gradients are taken or another one comes.
+
+    Attributes:
+        number: Of the pass, from 1.
+        uses: Of weights: the weight, and the node of the graph that it led to.
+        made: The tensors that are weights in another shape, by their identity.
+    """
+
+    number: int = 0
+    uses: list[tuple[torch.Tensor, Any]] = field(default_factory=list)
+    made: dict[int, tuple[torch.Tensor, torch.Tensor]] = field(default_factory=dict)
+    layers: list[Layer] = field(default_factory=list)
+    probabilities: list[torch.Tensor] = field(default_factory=list)
+    logits: list[torch.Tensor] = field(default_factory=list)
+    met: list[np.ndarray] = field(default_factory=list)
+    draws: list[tuple[str, int]] = field(default_factory=list)
+
+
+def layer_of(
+    name: str,
+    given: list[torch.Tensor],
+    inputs: torch.Tensor,
+    weights: list[torch.Tensor],
+    made: torch.Tensor,
+) -> Layer:
+    """Return a product of a kernel with its inputs.
+
+    Args:
+        name: Of the function.
+        given: The tensors that it was given; a kernel perhaps in another shape, as W.T.
+        inputs: The one that is no weight.
+        weights: The weights that the others are, or were made from.
+        made: What the function returned.
+    """
+    kernel, *others = weights
+    if name == "addmm":  # whose first argument is the bias
+        *others, kernel = weights
+    as_it_is = any(t is kernel for t in given)
+    places = [place for place, t in enumerate(given) if t is inputs]
+    left = name == "addmm" or places[0] < len(given) - 1  # of the kernel
+    size = inputs.shape[-1] if left else inputs.shape[0]
+    transposed = kernel.shape[0] != size
+    if kernel.shape[0] == kernel.shape[-1]:
+        transposed = as_it_is != left
+    transposed = name == "linear" or transposed
+    bias = next(iter(others), None)
+    return Layer(kernel, transposed, copy(inputs), copy(made), bias, made)
+
+
+def moved_by(step: Step) -> float | None:
+    """Return the learning rate that fits an update best; None without gradients."""
+    moved, square = 0.0, 0.0
+    for before, after, gradient in zip(step.before, step.after, step.gradients, strict=True):
+        if gradient is not None:
+            moved += float(((before - after) * gradient).sum())
+            square += float((gradient * gradient).sum())
+    return moved / square if square else None
+
+
+def shown(
+    step: Step, names: Mapping[int, str], brief: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return a step as JSON and arrays."""
+    places = {id(w): place for place, w in enumerate(step.weights)}
+    said: dict[str, Any] = {
+        "loss": sum(step.losses) if step.losses else math.nan,
+        "by hand": not any(gradient is not None for gradient in step.gradients),
+        "parts": len(step.losses),
+        "line": step.line,
+        "pass": step.first_pass,
+        "draws": [list(draw) for draw in step.draws],
+        "optimized": step.optimized,
+        "weights": [
+            {"id": id(w), "name": names.get(id(w), f"weight {place}"), "shape": list(w.shape)}
+            for place, w in enumerate(step.weights)
+        ],
+        "layers": [
+            {
+                "kernel": places.get(id(layer.kernel), -1),
+                "transposed": layer.transposed,
+                "bias": places.get(id(layer.bias), -1),
+            }
+            for layer in step.layers
+        ],
+    }
+    if brief:
+        given = [rows(layer.inputs.numpy()) for layer in step.layers]
+        said["samples"] = [key.hex() for one in given if one is not None for key in prints(one)]
+        said["rate"] = step.rate
+        return said, {}
+    return said, {name: tensor.numpy() for name, tensor in _tensors(step)} | _met(step)
+
+
+def _tensors(step: Step) -> Iterator[tuple[str, torch.Tensor]]:
+    """Yield the tensors of a step, by what they are and their place."""
+    for name, found in (
+        ("before", step.before),
+        ("gradient", step.gradients),
+        ("after", step.after),
+        ("inputs", [layer.inputs for layer in step.layers]),
+        ("outputs", [layer.outputs for layer in step.layers]),
+        ("probabilities", step.probabilities),
+        ("logits", step.logits),
+    ):
+        yield from ((f"{name} {i}", tensor) for i, tensor in enumerate(found) if tensor is not None)
+
+
+def _met(step: Step) -> dict[str, np.ndarray]:
+    found: dict[str, np.ndarray] = {}
+    for number, met in enumerate(step.met):
+        whole = [array for array in met if array.dtype != object][:LARGEST_MET]
+        found |= {f"met {number} {place}": array for place, array in enumerate(whole)}
+    return found

@@ -1,0 +1,95 @@
+"""What a program expects that nobody sits before: no screen, no questions, no downloads."""
+
+import builtins
+import functools
+import inspect
+import io
+import os
+import random
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def prepare(path: Path, data: str, double: bool) -> None:
+    """Make what a program finds.
+
+    Args:
+        path: Of the program.
+        data: Holds MNIST in MNIST/raw.
+        double: Whether float32 stands for float64.
+    """
+    null = os.open(os.devnull, os.O_RDWR)
+    for descriptor in (0, 1, 2):
+        os.dup2(null, descriptor)
+    sys.stdin = open(os.devnull)  # noqa: SIM115 (until the process ends)
+    sys.stdout, sys.stderr = io.StringIO(), io.StringIO()
+    builtins.input = lambda prompt="": ""
+    torch.set_num_threads(1)  # a process that is forked must not have a pool of threads
+    vars(torch)["set_num_threads"] = lambda number: None
+    _load_in_process()
+    if double:
+        torch.set_default_dtype(torch.float64)
+        vars(torch)["set_default_dtype"] = lambda dtype: None
+    if "torchvision" in path.read_text("utf-8", errors="ignore"):
+        _lend_mnist(data)
+    sys.argv = [str(path)]
+    sys.path.insert(0, str(path.parent))
+
+
+def seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 (theirs may be the old one)
+    torch.manual_seed(seed)
+
+
+def _load_in_process() -> None:
+    """Let loaders of data load in this process, where it is seen."""
+    right = torch.utils.data.DataLoader.__init__
+    signature = inspect.signature(right)
+    alone = {"num_workers": 0, "prefetch_factor": None, "persistent_workers": False}
+
+    @functools.wraps(right)
+    def load(*arguments: Any, **options: Any) -> None:
+        bound = signature.bind(*arguments, **options)
+        bound.arguments |= {**alone, "multiprocessing_context": None}
+        right(*bound.args, **bound.kwargs)
+
+    setattr(torch.utils.data.DataLoader, "__init__", load)  # noqa: B010 (mypy refuses the other)
+
+
+def _lend_mnist(data: str) -> None:
+    """Let torchvision find MNIST where it is, in place of a download."""
+    kind = import_module("torchvision.datasets").MNIST
+    right = kind.__init__
+
+    @functools.wraps(right)
+    def at_home(self: Any, root: Any, *arguments: Any, **options: Any) -> None:
+        away = type(self) is kind and not Path(root, "MNIST", "raw").exists()
+        right(self, data if away else root, *arguments, **options)
+
+    kind.__init__ = at_home
+
+
+def described(error: BaseException, path: str) -> str:
+    """Return an error in words, with the line of the program that raised it."""
+    frames = reversed(traceback.extract_tb(error.__traceback__))
+    line = next((frame.lineno for frame in frames if frame.filename == path), None)
+    text = " ".join(str(error).split())
+    if isinstance(error, SystemExit):
+        text = f"it exits with status {error.code}"
+        written = getattr(sys.stderr, "getvalue", str)().splitlines()
+        text += f": {written[-1]}" if written else ""  # as a parser of options says why
+    else:
+        text = f"{type(error).__name__}: {text}"
+    if isinstance(error, FileNotFoundError) and not os.path.isabs(str(error.filename or "/")):
+        text += (
+            "; a file runs in a temporary folder, with copies of the files that its strings name: "
+            "open others beside __file__"
+        )
+    return text + (f" (line {line})" if line else "")
