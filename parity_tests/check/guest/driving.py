@@ -14,7 +14,7 @@ import torch
 
 from parity_tests.check.guest import source
 from parity_tests.check.guest.arguments import OF_NAME, call, fill, roles
-from parity_tests.check.guest.find import find_models, function_of, is_theirs
+from parity_tests.check.guest.find import find_models, function_of, has_instances, is_theirs
 from parity_tests.check.guest.model import Loose, holds_weights, tensors
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import NotObservable, UnusablePort
@@ -75,7 +75,10 @@ class Driver:
                 "the weights"
                 f"{source.nearest('training_step', list(defined))}; name another with --step"
             )
-        self.models, self.notes = find_models(tree, names, model, SIZES, order)
+        self.models: dict[str, Any] = {"its own model": None}
+        self.notes: list[str] = []
+        if model or has_instances(names, None) or not any(map(self._needs_no_model, order)):
+            self.models, self.notes = find_models(tree, names, model, SIZES, order)
         self.made: torch.optim.Optimizer | None = None
         self.calls: dict[str, Callable] = {}
         for name in [*order, *(n for n in source.LOOPS if callable(names.get(n)))]:
@@ -85,16 +88,24 @@ class Driver:
         if not self.calls:
             near = source.nearest(order[0], [n for n, v in names.items() if inspect.isfunction(v)])
             raise UnusablePort(f"it has no function {order[0]}{near}: name another with --step")
-        self.loops = [
-            name
-            for name, function in self.calls.items()
-            if source.is_loop(name, defined) or "loader" in roles(function).values()
-        ]
+        with_loader = [n for n, f in self.calls.items() if "loader" in roles(f).values()]
+        self.loops = [n for n in self.calls if source.is_loop(n, defined) or n in with_loader]
         takes = {role for function in self.calls.values() for role in roles(function).values()}
         given = self._given(next(iter(self.models)))
         if "optimizer" in takes and "optimizer" not in given:
             held = list(tensors(self.models[next(iter(self.models))]).values())
             self.made = torch.optim.SGD(held, lr=1e-3)
+
+    def _needs_no_model(self, name: str) -> bool:
+        """Return whether a function takes data and nothing else, and so makes what it trains."""
+        function = self.names.get(name)
+        if not inspect.isfunction(function):
+            return False
+        parameters = inspect.signature(function).parameters
+        required = [n for n, p in parameters.items() if p.default is inspect.Parameter.empty]
+        takes = {role for n, role in roles(function).items() if n in required}
+        makes = any(inspect.isclass(self.names.get(used)) for used in function.__code__.co_names)
+        return makes and bool(takes & DATA) and takes <= {*DATA, "epochs", "batch_size"}
 
     def _method(self, name: str) -> Callable | None:
         """Return the method of a class of which the file makes no instance."""

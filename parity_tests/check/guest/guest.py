@@ -25,7 +25,8 @@ from parity_tests.check.guest.driving import Driver, to_numpy
 from parity_tests.check.guest.steps import Step, moved_by, shown
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import NotObservable, UnusablePort, decode, encode
-from torch_port.mnist import load_mnist, verify
+from parity_tests.check.samples import PIXELS
+from torch_port.mnist import paths, verify
 
 
 def serve(
@@ -46,15 +47,19 @@ def serve(
 def _mnist(folder: str) -> bytes:
     """Return a message with MNIST, as bytes, which whoever asks reads without torch."""
     try:
-        verify(Path(folder, "MNIST", "raw"))  # or it would be downloaded
-        sets = load_mnist(folder, "float64")
+        verify(Path(folder, "MNIST", "raw"))
     except (OSError, ValueError) as error:
         return encode({"missing": str(error)}, {})
-    arrays: dict[str, np.ndarray] = {}
-    for which, (images, labels) in zip(("training", "test"), sets, strict=True):
-        arrays[f"{which} images"] = (images * 255).round().byte().numpy()
-        arrays[f"{which} labels"] = labels.numpy()
-    return encode({}, arrays)
+    # An IDX header is 4 bytes, and 4 for each dimension.
+    train, labels, test, of_test = (
+        np.fromfile(path, np.uint8, offset=16 if "images" in path.name else 8)
+        for path in paths(folder)
+    )
+    arrays = {"training images": train.reshape(-1, PIXELS), "training labels": labels}
+    arrays |= {"test images": test.reshape(-1, PIXELS), "test labels": of_test}
+    return encode(
+        {}, {name: a if "images" in name else a.astype("int64") for name, a in arrays.items()}
+    )
 
 
 class Guest:
