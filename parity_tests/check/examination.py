@@ -35,9 +35,6 @@ from parity_tests.ladder.oracle import Oracle, initial_weights
 LONG = 5
 """Steps of the longer run."""
 
-EPOCH = 469
-"""Batches of 128 in an epoch of MNIST."""
-
 
 def examine(
     path: Path,
@@ -267,7 +264,6 @@ class Examination:
         if any(step.labels.min() < 0 for run in self.seen.runs.values() for step in run):
             raise NotObservable("the labels that its outputs meet are not seen")
         RUNGS[rung](self.judge_of, self.seen, Oracle)
-        return
 
     def explain(self) -> None:
         """Print what explains the rungs that failed, in their order."""

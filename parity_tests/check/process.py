@@ -7,6 +7,8 @@ import signal
 from collections.abc import Mapping
 from importlib import import_module
 from multiprocessing import forkserver
+from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any, cast
 from unittest import mock
@@ -57,7 +59,59 @@ def serve(*arguments: Any) -> None:  # pragma: no cover (in the other process)
     import_module("parity_tests.check.guest.guest").serve(*arguments)
 
 
-class Process:
+class Contained:
+    """A process of a stranger's file, as whoever asks it sees it: how it is read, and ended."""
+
+    path: Path
+    _connection: Connection
+    _process: BaseProcess
+    _quarters: Quarters
+
+    def close(self) -> None:
+        """End the process, and those that it started."""
+        self._connection.close()
+        self._process.join(10)  # which has what watches over it end them all
+        with contextlib.suppress(ProcessLookupError):  # before it had a group, or after its end
+            os.killpg(cast(int, self._process.pid), signal.SIGKILL)
+        self._process.kill()
+        self._process.join()
+        self._quarters.close()
+
+    def _read(
+        self, limit: float, where: str, why: str
+    ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+        """Return what the process says next.
+
+        Args:
+            limit: Seconds within which it must.
+            where: It is, for a message.
+            why: It may take long, besides a loop that never ends.
+
+        Raises:
+            ProcessEnded: If it has ended, said what is no message, or did not answer in time.
+        """
+        try:
+            if not self._connection.poll(min(limit, 2e6)):  # what poll can count in ms
+                self.close()
+                raise ProcessEnded(
+                    f"{self.path} took more than {limit:g} s {where}: does it loop for ever, or "
+                    f"{why}? --limit allows more"
+                )
+            message = self._connection.recv_bytes(LARGEST_MESSAGE)
+        except (EOFError, OSError) as error:
+            self._process.join(5)
+            status = self._process.exitcode
+            raise ProcessEnded(
+                f"{self.path} ended its process {where}, with exit status {status}"
+            ) from error
+        try:
+            return decode(message)
+        except PortError as error:
+            self.close()
+            raise ProcessEnded(f"{self.path} was ended {where}: {error}") from error
+
+
+class Process(Contained):
     """A program that runs, watched, in a process of its own.
 
     Args:
@@ -111,16 +165,6 @@ class Process:
                 raise UnusablePort(str(error)) from error
             raise
 
-    def close(self) -> None:
-        """End the process, and those that it started."""
-        self._connection.close()
-        self._process.join(10)  # which has what watches over it end them all
-        with contextlib.suppress(ProcessLookupError):  # before it had a group, or after its end
-            os.killpg(cast(int, self._process.pid), signal.SIGKILL)
-        self._process.kill()
-        self._process.join()
-        self._quarters.close()
-
     def go_on(self, to: int) -> None:
         """Let the program run to another forward pass, by its number, or to its end."""
         self._send("go on", to=to)
@@ -146,7 +190,7 @@ class Process:
             steps: How many it may take.
             arrays: Weights, by their identity; and data, where the program is driven.
             times: How often the limit of time is allowed.
-            **options: "seed", "still", "brief", "named" and "drive".
+            **options: "still", "brief", "named", "last" and "drive".
 
         Raises:
             PortError: If it raised an error.
@@ -174,26 +218,7 @@ class Process:
     def _receive(
         self, where: str, times: float = 1.0
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-        limit = self.limit * times
-        try:
-            if not self._connection.poll(min(limit, 2e6)):  # what poll can count in ms
-                self.close()
-                raise ProcessEnded(
-                    f"{self.path} took more than {limit:g} s {where}: does it loop for ever, or "
-                    "wait for somebody? --limit allows more"
-                )
-            message = self._connection.recv_bytes(LARGEST_MESSAGE)
-        except (EOFError, OSError) as error:
-            self._process.join(5)
-            status = self._process.exitcode
-            raise ProcessEnded(
-                f"{self.path} ended its process {where}, with exit status {status}"
-            ) from error
-        try:
-            said, found = decode(message)
-        except PortError as error:
-            self.close()
-            raise ProcessEnded(f"{self.path} was ended {where}: {error}") from error
+        said, found = self._read(self.limit * times, where, "wait for somebody")
         if "unusable" in said:
             named = "" if self.path.name in said["unusable"] else f"{self.path}: "
             raise UnusablePort(f"{named}{said['unusable']}")

@@ -3,12 +3,11 @@
 import contextlib
 import multiprocessing
 import os
-import signal
 from collections.abc import Mapping
 from importlib import import_module
 from multiprocessing import forkserver
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 from unittest import mock
 
 import numpy as np
@@ -19,12 +18,9 @@ from parity_tests.check.messages import (
     PortError,
     ProcessEnded,
     UnusablePort,
-    decode,
     encode,
 )
-
-LARGEST_MESSAGE = 4_000_000_000
-"""Bytes of an answer that is read at all: MNIST in float64 has a tenth of it."""
+from parity_tests.check.process import Contained
 
 WHERE = {"run": "when it was run", "outputs": "in its model", "step": "in its training step"}
 WHERE |= {
@@ -44,7 +40,7 @@ def serve(*arguments: Any) -> None:  # pragma: no cover (in the other process)
     import_module("parity_tests.ports.worker").serve(*arguments)
 
 
-class Process:
+class Process(Contained):
     """A file that runs in a process of its own.
 
     Args:
@@ -97,16 +93,6 @@ class Process:
                 raise UnusablePort(str(error)) from error
             raise
 
-    def close(self) -> None:
-        """End the process, and those that it started."""
-        self._connection.close()
-        self._process.join(10)  # which has what watches over it end them all
-        with contextlib.suppress(ProcessLookupError):  # before it had a group, or after its end
-            os.killpg(cast(int, self._process.pid), signal.SIGKILL)
-        self._process.kill()
-        self._process.join()
-        self._quarters.close()
-
     def ask(
         self, method: str, arrays: Mapping[str, np.ndarray] | None = None, **options: Any
     ) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -119,26 +105,9 @@ class Process:
         """
         where = WHERE.get(method, "where its weights are set")
         limit = self.limit * options.get("epochs", 1)
-        try:
+        with contextlib.suppress(OSError):  # which the answer tells as well
             self._connection.send_bytes(encode({"method": method, **options}, arrays or {}))
-            if not self._connection.poll(min(limit, 2e6)):  # what poll can count in ms
-                self.close()
-                raise ProcessEnded(
-                    f"{self.path} took more than {limit:g} s {where}: does it loop for ever, or "
-                    "train for long? --limit allows more"
-                )
-            message = self._connection.recv_bytes(LARGEST_MESSAGE)
-        except (EOFError, OSError) as error:
-            self._process.join(5)
-            status = self._process.exitcode
-            raise ProcessEnded(
-                f"{self.path} ended its process {where}, with exit status {status}"
-            ) from error
-        try:
-            answer, found = decode(message)
-        except PortError as error:
-            self.close()
-            raise ProcessEnded(f"{self.path} was ended {where}: {error}") from error
+        answer, found = self._read(limit, where, "train for long")
         if "unseen" in answer:
             raise NotObservable(answer["unseen"])
         if "unusable" in answer:

@@ -37,16 +37,19 @@ def answer_calls(
         except UnusablePort as error:
             message = encode({"unusable": str(error)}, {})
         except BaseException as error:  # noqa: BLE001 (whatever their file raises is the answer)
-            message = encode({"error": _described(error, path)}, {})
+            message = encode({"error": described(error, path)}, {})
         connection.send_bytes(message)
 
 
-def _described(error: BaseException, path: str) -> str:
+def described(error: BaseException, path: str) -> str:
+    """Return an error in words, with the line of the program that raised it."""
     frames = reversed(traceback.extract_tb(error.__traceback__))
     line = next((frame.lineno for frame in frames if frame.filename == path), None)
     text = " ".join(str(error).split())
     if isinstance(error, SystemExit):
         text = f"it exits with status {error.code}"
+        written = getattr(sys.stderr, "getvalue", str)().splitlines()
+        text += f": {written[-1]}" if written else ""  # as a parser of options says why
     else:
         text = f"{type(error).__name__}: {text}"
     if isinstance(error, FileNotFoundError) and not os.path.isabs(str(error.filename or "/")):

@@ -13,13 +13,14 @@ from collections.abc import Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import ModuleType
 from typing import Any, NoReturn
 
 import numpy as np
 import torch
 
 from parity_tests.check.guest import source, unattended
+from parity_tests.check.guest.answering import described
 from parity_tests.check.guest.containment import contain
 from parity_tests.check.guest.driving import Driver, to_numpy
 from parity_tests.check.guest.steps import Step, moved_by, shown
@@ -112,7 +113,7 @@ class Guest:
         self.watch.settle()
         if self.answer is not None:
             self._finish("it ran to its end")
-        self._drive(tree, code)
+        self._drive(tree)
 
     def _prepare(self) -> None:
         """Make what a program expects that nobody sits before."""
@@ -123,7 +124,7 @@ class Guest:
         sys.modules["__main__"] = main
         unattended.seed(0)
 
-    def _drive(self, tree: Any, code: CodeType) -> None:
+    def _drive(self, tree: Any) -> None:
         """Answer questions about a program that trains nothing by itself."""
         self.target = -1  # what it computes while it is prepared is no training
         try:
@@ -195,15 +196,13 @@ class Guest:
             self.connection.send_bytes(_answer_of(child, answers))
 
     def _become(self, call: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Go on from here as what was asked: with other weights, a seed, or without dropout."""
+        """Go on from here as what was asked: with other weights, or without dropout."""
         watch = self.watch
         watch.steps, self.wanted = [], call["steps"]
         watch.still = call.get("still", False)
         watch.detailed = not call.get("brief", False)
         self.brief, self.named = call.get("brief", False), call.get("named", False)
         self.last = call.get("last", False)
-        if "seed" in call:
-            unattended.seed(call["seed"])
         weights = {int(name): array for name, array in arrays.items() if name.isdigit()}
         if missing := weights.keys() - self.known.keys():
             self._finish(f"{len(missing)} of its weights are made in the step", unseen=True)
@@ -218,15 +217,13 @@ class Guest:
             if id(item) in wanted and isinstance(item, torch.Tensor):
                 self.known[id(item)] = item
 
-    def _send(
-        self, said: Mapping[str, Any], arrays: Mapping[str, np.ndarray] | None = None
-    ) -> None:
-        self.connection.send_bytes(encode(said, arrays or {}))
+    def _send(self, said: Mapping[str, Any]) -> None:
+        self.connection.send_bytes(encode(said, {}))
 
     def _end(self, error: BaseException) -> NoReturn:
         """Answer that the program raised an error; what was seen before stands."""
         kind = "unusable" if isinstance(error, UnusablePort) else "error"
-        text = str(error) if kind == "unusable" else unattended.described(error, str(self.path))
+        text = str(error) if kind == "unusable" else described(error, str(self.path))
         self.watch.settle()
         if self.answer is None:
             self._send({"at": "error", kind: text})
@@ -254,7 +251,6 @@ class Guest:
             latest = self.watch.steps[-1].after
             arrays |= {f"last {place}": w.numpy() for place, w in enumerate(latest)}
         said["strange"] = self.watch.strange and not self.watch.steps
-        said["passes"] = self.watch.passes
         open_step = self.watch.open
         said["open"] = None if open_step is None else shown(open_step, names, True)[0]
         assert self.answer is not None, "only a child is asked"

@@ -7,7 +7,6 @@ import io
 import os
 import random
 import sys
-import traceback
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -74,22 +73,3 @@ def _lend_mnist(data: str) -> None:
         right(self, data if away else root, *arguments, **options)
 
     kind.__init__ = at_home
-
-
-def described(error: BaseException, path: str) -> str:
-    """Return an error in words, with the line of the program that raised it."""
-    frames = reversed(traceback.extract_tb(error.__traceback__))
-    line = next((frame.lineno for frame in frames if frame.filename == path), None)
-    text = " ".join(str(error).split())
-    if isinstance(error, SystemExit):
-        text = f"it exits with status {error.code}"
-        written = getattr(sys.stderr, "getvalue", str)().splitlines()
-        text += f": {written[-1]}" if written else ""  # as a parser of options says why
-    else:
-        text = f"{type(error).__name__}: {text}"
-    if isinstance(error, FileNotFoundError) and not os.path.isabs(str(error.filename or "/")):
-        text += (
-            "; a file runs in a temporary folder, with copies of the files that its strings name: "
-            "open others beside __file__"
-        )
-    return text + (f" (line {line})" if line else "")
