@@ -8,5 +8,5 @@ project of one's own: `from parity_tests import assert_same_training`.
 import lazy_loader
 
 __getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"models.check": ["assert_same_training"]}
+    __name__, submod_attrs={"check.models.examination": ["assert_same_training"]}
 )

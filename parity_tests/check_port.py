@@ -27,7 +27,6 @@ def check(
     model: str | None = None,
     step: str | None = None,
     dtype: Literal["float32", "float64"] = "float64",
-    device: Literal["cpu", "cuda"] = "cpu",
     epochs: int = 10,
     limit: float = 120.0,
     data: Path = Path("data"),
@@ -48,7 +47,6 @@ def check(
         step: Name of the training step in the port, likewise.
         dtype: In which the port computes: in float64, where mistakes stand out most clearly,
             float64 stands for float32 in all that a port of the book's network asks for.
-        device: Where the port of a Keras model computes.
         epochs: Of the whole training of the book's network, which comes last; 0 leaves it out.
         limit: Seconds within which a call of the port must come back, up to 1e6; that of a
             whole training, times its epochs; that of a Keras model, times five.
@@ -57,16 +55,14 @@ def check(
         json_file: Write the result to this file as well.
         report: Write it to this HTML file, and for a pull request to one in Markdown beside it.
     """
-    _validate(port, limit, epochs, device, data)
+    _validate(port, limit, epochs, data)
     outputs = [json_file, report, report and report.with_suffix(".md")]
     check_outputs(outputs, [port, reference, *installed().mnist.paths(data)])
     options: dict[str, Any] = {"model": model, "step": step, "limit": limit}
     if reference:
-        options |= {"device": device, "python": reference_python}
-        beside_keras = import_module("parity_tests.models.check")  # only where it is needed
+        options |= {"data": data, "python": reference_python}
+        beside_keras = import_module("parity_tests.check.models.examination")
         verdicts = beside_keras.examine(port, reference, dtype, **options)
-    elif device != "cpu":
-        raise UserError("--device is of the port of a Keras model: leave it out, or --reference in")
     else:
         verdicts = beside_the_book.examine(port, dtype, epochs, data, **options)
     conclusion = verdicts.conclusion(str(port))
@@ -89,12 +85,10 @@ def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -
         write_whole(report.with_suffix(".md"), check_markdown(found).encode())
 
 
-def _validate(port: Path, limit: float, epochs: int, device: str, data: Path) -> None:
+def _validate(port: Path, limit: float, epochs: int, data: Path) -> None:
     check_input(port, "a Python file with a port in it")
     check_data(data)
     if not 0 < limit <= 1e6:
         raise UserError(f"--limit is {limit}: expected seconds, above 0 and up to 1e6")
     if epochs < 0:
         raise UserError(f"--epochs is {epochs}: expected at least 0")
-    if device == "cuda" and not import_module("torch").cuda.is_available():
-        raise UserError("device 'cuda' was asked for, but none was found: use 'cpu'")

@@ -5,7 +5,6 @@ that a user's port sends is ever unpickled or evaluated.
 """
 
 import json
-import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -32,10 +31,6 @@ class NotObservable(PortError):  # noqa: N818 (it is a verdict)
 
 class UnusablePort(PortError):  # noqa: N818 (it is a verdict on the file)
     """The file is no port that can be checked."""
-
-
-CHANNELS_FIRST_FROM = {"as it is": math.inf, "channels first": 4, "channels first in sequences": 3}
-"""By how a port takes or returns arrays, how many axes one has whose channels come first."""
 
 
 def numbered(arrays: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:

@@ -118,6 +118,7 @@ class Process(Contained):
         path: Of the program.
         data: Holds MNIST in MNIST/raw.
         double: Whether float32 stands for float64 in all that it computes.
+        of_keras: Whether it is the port of a Keras model, and not of the book's network.
         model: The name of its model, if it is given.
         step: The name of its training step, if it is given.
         limit: Seconds within which it must come to its training, and answer each question.
@@ -137,6 +138,7 @@ class Process(Contained):
         data: Path,
         *,
         double: bool = True,
+        of_keras: bool = False,
         model: str | None = None,
         step: str | None = None,
         limit: float = 120.0,
@@ -148,6 +150,7 @@ class Process(Contained):
         self._connection, theirs = context.Pipe()
         self.data = data
         options = {"data": str(data.absolute()), "double": double, "model": model, "step": step}
+        options |= {"of_keras": of_keras}
         environment = {**self._quarters.environment, **SETTINGS}
         place = str(path.absolute()), self._quarters.folder, environment
         self._process = context.Process(target=serve, args=(theirs, *place, options))
@@ -155,9 +158,10 @@ class Process(Contained):
         theirs.close()
         self.waits: dict[str, Any] = {}
         try:
-            said, self.mnist = self._receive("before it was run")
-            if "missing" in said:
-                raise UserError(said["missing"])
+            if not of_keras:
+                said, self.mnist = self._receive("before it was run")
+                if "missing" in said:
+                    raise UserError(said["missing"])
             self.waits = self._receive("when it was run")[0]
         except BaseException as error:  # a signal, too, that comes while the file is run
             self.close()
@@ -174,7 +178,7 @@ class Process(Contained):
         """Call what a file defines, and let it run to the first forward pass."""
         self._send("go on", arrays, drive=drive)
         self.waits = self._receive(f"in {drive['name']}")[0]
-        self.waits |= {"called": drive["name"], "given": len(arrays["images"])}
+        self.waits |= {"called": drive["name"], "given": len(arrays.get("images", ()))}
 
     def ask(
         self,

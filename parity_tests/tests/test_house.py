@@ -104,7 +104,7 @@ def test_a_module_imports_only_what_its_folder_may(module):
         ("parity_tests/check/seen.py", "import torch", "torch"),
         ("parity_tests/check/seen.py", "from parity_tests.ports.watch import Watch", "ports"),
         ("parity_tests/check/guest/steps.py", "from parity_tests.traps import trap", "traps"),
-        ("parity_tests/ports/find.py", "from parity_tests.models import units", "models"),
+        ("parity_tests/ports/find.py", "from parity_tests.check.keras import units", "models"),
         ("parity_tests/traps/loss.py", "from parity_tests.check.guest import find", "check/guest"),
         ("parity_tests/program/train.py", "from torch_port import training", "torch_port"),
         ("parity_tests/program/train.py", "from parity_tests.ladder import oracle", "ladder"),

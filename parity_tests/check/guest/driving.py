@@ -6,7 +6,7 @@ is watched like any program.
 
 import ast
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,9 @@ from parity_tests.check.guest import source
 from parity_tests.check.guest.arguments import OF_NAME, call, fill, roles
 from parity_tests.check.guest.find import find_models, function_of, has_instances, is_theirs
 from parity_tests.check.guest.model import Loose, holds_weights, tensors
+from parity_tests.check.guest.modules import call_module, unwrapped
 from parity_tests.check.guest.watch import Watch
-from parity_tests.check.messages import NotObservable, UnusablePort
+from parity_tests.check.messages import NotObservable, UnusablePort, numbered
 from parity_tests.check.samples import IMAGES, LABELS
 
 SIZES = (784, 512, 10)
@@ -28,6 +29,9 @@ BOOK = ("load_mnist", "NaiveDense", "BatchGenerator")
 
 DATA = {"images", "labels", "batch", "loader", "data", "dataset"}
 """Roles of arguments that bring data."""
+
+NOT_DATA = {"model", "optimizer", "criterion", "device", "dtype", "weights", "epoch", "epochs"}
+"""Roles of those that bring none."""
 
 
 class Batch(tuple):
@@ -52,6 +56,7 @@ class Driver:
         watch: Sees what a call does.
         model: The name of the model, if it was given.
         step: The name of the step, if it was given.
+        of_keras: Whether it is the port of a Keras model.
 
     Raises:
         UnusablePort: If the file has no model or no step, or it is not clear which.
@@ -64,10 +69,16 @@ class Driver:
         watch: Watch,
         model: str | None,
         step: str | None,
+        *,
+        of_keras: bool,
     ) -> None:
-        self.names, self.watch = names, watch
+        self.names, self.watch, self.of_keras = names, watch, of_keras
         defined = source.functions(tree)
         order = [step] if step else list(source.steps(tree))
+        known = (function_of(name, names) for name in order)
+        if of_keras and not step and not any(known) and (usual := self._usual_step()):
+            names["training_step"] = usual
+            order = ["training_step"]
         if not order:
             raise UnusablePort(
                 "autograd takes no gradients when it is run, and it has no training step: "
@@ -78,7 +89,9 @@ class Driver:
         self.models: dict[str, Any] = {"its own model": None}
         self.notes: list[str] = []
         if model or has_instances(names, None) or not any(map(self._needs_no_model, order)):
-            self.models, self.notes = find_models(tree, names, model, SIZES, order)
+            self.models, self.notes = find_models(
+                tree, names, model, () if of_keras else SIZES, order
+            )
         self.made: torch.optim.Optimizer | None = None
         self.calls: dict[str, Callable] = {}
         for name in [*order, *(n for n in source.LOOPS if callable(names.get(n)))]:
@@ -134,7 +147,47 @@ class Driver:
             "notes": self.notes,
             "made": self.made is not None,
             "names": [name for name in BOOK if callable(self.names.get(name))],
+            "modules": {name: id(unwrapped(model)) for name, model in self.models.items()},
+            **{name: self.names.get(name) for name in ("layout", "mapping") if self._says(name)},
+            "brings": self.of_keras and self.brought() is not None,
         }
+
+    def _says(self, name: str) -> bool:
+        """Return whether the file says of itself how its data or its weights are laid out."""
+        said = self.names.get(name)
+        texts = [*said.items()] if isinstance(said, dict) else [(said,)]
+        return self.of_keras and all(isinstance(text, str) for item in texts for text in item)
+
+    def brought(self) -> tuple[list[Any], list[Any]] | None:
+        """Return inputs and targets that the file brings; None if it brings none."""
+        if callable(batch := self.names.get("batch")) and not inspect.signature(batch).parameters:
+            found = batch()
+        else:
+            found = self.names.get("inputs"), self.names.get("targets")
+        if not isinstance(found, tuple | list) or len(found) != 2:
+            return None
+        inputs, targets = (_several(item) for item in found)
+        arrays = all(isinstance(a, torch.Tensor | np.ndarray) for a in (*inputs, *targets))
+        return (inputs, targets) if arrays else None
+
+    def _usual_step(self) -> Callable[..., Any] | None:
+        """Return the usual training step of a file that has a loss and an optimizer, but none."""
+        kinds = torch.nn.modules.loss._Loss
+        named = [value for name, value in self.names.items() if OF_NAME.get(name) == "criterion"]
+        losses = [value for value in named if callable(value) and not inspect.isclass(value)]
+        losses += [value for value in self.names.values() if isinstance(value, kinds)]
+        optimizers = [v for v in self.names.values() if isinstance(v, torch.optim.Optimizer)]
+        if not losses or not optimizers:
+            return None
+
+        def training_step(model: Any, images: Any, labels: Any) -> Any:
+            optimizers[0].zero_grad()
+            value = losses[0](call_module(model, *_several(images)), labels)
+            value.backward()
+            optimizers[0].step()
+            return value
+
+        return training_step
 
     def _needs_optimizer(self, item: tuple[str, Callable]) -> bool:
         """Return whether a function can be called only with an optimizer that is made here."""
@@ -146,10 +199,26 @@ class Driver:
         Args:
             how: "name" of the function; "model"; "form", of the images, of the labels, and
                 whether they are NumPy arrays; "epochs" and "batch_size" for a loop.
-            arrays: "images" of shape (n, 784) from 0 to 1, and "labels" of shape (n,).
+            arrays: "images" of shape (n, 784) from 0 to 1, and "labels" of shape (n,); or, for
+                the port of a Keras model, "inputs 0", "targets 0" and so on.
         """
         if how["name"] == "load_mnist":
             return self._load_mnist(how)
+        if how["name"] == "batch":
+            inputs, targets = self.brought() or ([], [])
+            found = {f"inputs {i}": item for i, item in enumerate(inputs)}
+            return found | {f"targets {i}": item for i, item in enumerate(targets)}
+        if self.of_keras:
+            parts = [numbered(arrays, name) for name in ("inputs", "targets")]
+            inputs, targets = ([torch.from_numpy(a) for a in part] for part in parts)
+            if how["name"] in self.loops:
+                return self._run_loop(how, *map(_single, (inputs, targets)))
+            for batch in zip(
+                *(t.split(how["batch_size"]) for t in (*inputs, *targets)), strict=True
+            ):
+                of = batch[: len(inputs)], batch[len(inputs) :]
+                self._take(how, self.calls[how["name"]], *map(_single, of))
+            return None
         of_images, of_labels, bare = how["form"]
         images = IMAGES[of_images](arrays["images"])
         labels = LABELS[of_labels](arrays["labels"]).astype(
@@ -172,7 +241,8 @@ class Driver:
     def _take(self, how: Mapping[str, Any], function: Callable, images: Any, labels: Any) -> Any:
         given = {**self._given(how["model"]), "images": images, "labels": labels}
         given |= {"batch": Batch((images, labels)), "data": Batch((images, labels))}
-        filled = fill(function, given, self.names, ("model", "images", "labels"))
+        filled = self._in_order(function, given, [*_several(images), *_several(labels)])
+        filled = filled or fill(function, given, self.names, ("model", "images", "labels"))
         weights = list(tensors(self.models[how["model"]]).values())
         before = [w.detach().clone() for w in weights]
         seen = len(self.watch.steps)
@@ -180,6 +250,22 @@ class Driver:
         if len(self.watch.steps) == seen and self.watch.open is None:
             self.watch.add(weights, before, _number(returned))  # without autograd, as it seems
         return returned
+
+    def _in_order(
+        self, function: Callable, given: Mapping[str, Any], parts: list[Any]
+    ) -> dict[str, Any]:
+        """Return the arguments of a step that takes several inputs or targets, one by one."""
+        found = roles(function)
+        parameters = inspect.signature(function).parameters
+        data = [
+            name
+            for name, role in found.items()
+            if role not in NOT_DATA and parameters[name].default is inspect.Parameter.empty
+        ]
+        if len(parts) == 2 or len(data) != len(parts):
+            return {}
+        others = {name: given[role] for name, role in found.items() if role in given}
+        return {**others, **dict(zip(data, parts, strict=True))}
 
     def _given(self, model: str) -> dict[str, Any]:
         """Return what there is for arguments other than data, by role."""
@@ -218,7 +304,7 @@ class Driver:
             raise NotObservable(f"{how['name']} takes images and no labels")
         if isinstance(images, np.ndarray):
             images, labels = torch.from_numpy(images), torch.from_numpy(labels)
-        data = torch.utils.data.TensorDataset(images, labels)
+        data = torch.utils.data.TensorDataset(*_several(images), *_several(labels))
         loader = torch.utils.data.DataLoader(data, how["batch_size"])
         given = {**self._given(how["model"]), "images": images, "labels": labels, "loader": loader}
         given |= {"data": loader, "dataset": data, "batch": loader}
@@ -269,11 +355,12 @@ def exhausted(returned: Any) -> Any:
     return returned
 
 
-def to_numpy(tensor: Any) -> np.ndarray:
-    """Return a tensor or an array as an array."""
-    if isinstance(tensor, torch.Tensor):
-        tensor = tensor.detach().cpu().numpy()
-    return np.array(tensor)
+def _several(item: Any) -> list[Any]:
+    return list(item) if isinstance(item, tuple | list) else [item]
+
+
+def _single(items: Sequence[Any]) -> Any:
+    return items[0] if len(items) == 1 else tuple(items)
 
 
 def _holds(optimizer: Any, held: set[int]) -> bool:

@@ -19,11 +19,14 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from parity_tests.check.guest import source, unattended
+from parity_tests.check.guest import modules, source, unattended
 from parity_tests.check.guest.answering import described
 from parity_tests.check.guest.containment import contain
-from parity_tests.check.guest.driving import Driver, to_numpy
+from parity_tests.check.guest.driving import Driver
+from parity_tests.check.guest.modules import Asked, Outermost, state, to_numpy
+from parity_tests.check.guest.noise import Noise
 from parity_tests.check.guest.steps import Step, moved_by, shown
+from parity_tests.check.guest.tensors import copy
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import NotObservable, UnusablePort, decode, encode
 from parity_tests.check.samples import PIXELS
@@ -38,7 +41,8 @@ def serve(
     options: dict[str, Any],
 ) -> None:  # pragma: no cover (in the other process)
     """Run a program and answer questions about it until the other end is closed."""
-    connection.send_bytes(_mnist(options["data"]))
+    if not options["of_keras"]:
+        connection.send_bytes(_mnist(options["data"]))
     os.environ.clear()
     os.environ.update(environment)
     contain(folder, connection.fileno())
@@ -71,6 +75,7 @@ class Guest:
         path: Of the program.
         data: Holds MNIST in MNIST/raw.
         double: Whether float32 stands for float64 in all that the program computes.
+        of_keras: Whether it is the port of a Keras model, a module, and not the book's network.
         model: The name of the model, if it was given and the file trains nothing by itself.
         step: The name of the step, likewise.
     """
@@ -81,13 +86,24 @@ class Guest:
         path: Path,
         data: str,
         double: bool,
+        of_keras: bool,
         model: str | None,
         step: str | None,
     ) -> None:
         self.connection, self.path, self.data = connection, path, data
-        self.model, self.step = model, step
+        self.model, self.step, self.of_keras = model, step, of_keras
         self.watch = Watch(str(path))
         self.watch.double = double
+        self.noise = Noise()
+        self.module: Asked | None = None
+        self.modules: dict[int, Any] = {}
+        self.inputs: dict[str, np.ndarray] = {}
+        self.drawn: list[str] = []
+        if of_keras:
+            self.watch.detailed = False
+            outermost = Outermost(self.watch.settle)
+            self.watch.on_meeting = outermost.meet
+            self.watch.on_gradients = outermost.take
         self.target = 1
         self.known: dict[int, torch.Tensor] = {}
         self.answer: Connection | None = None
@@ -129,7 +145,8 @@ class Guest:
         self.target = -1  # what it computes while it is prepared is no training
         try:
             with self.watch:
-                driver = Driver(tree, self.names, self.watch, self.model, self.step)
+                names = self.model, self.step
+                driver = Driver(tree, self.names, self.watch, *names, of_keras=self.of_keras)
             said: dict[str, Any] = driver.describe()
         except BaseException as error:  # noqa: BLE001 (as above)
             self._end(error)
@@ -149,7 +166,7 @@ class Guest:
                     for _, tensor in _held(name, value, 3)
                 )
                 self.watch.settle(held)
-                loaded = found if call["drive"]["name"] == "load_mnist" else {}
+                loaded = found if call["drive"]["name"] in ("load_mnist", "batch") else {}
                 self._finish("", {f"returned {k}": to_numpy(a) for k, a in loaded.items()})
             except NotObservable as error:
                 self._finish(str(error), unseen=True)
@@ -166,6 +183,10 @@ class Guest:
     def _on_step(self, step: Step) -> None:
         if self.answer is None:
             return
+        if self.of_keras:
+            module = self.module.module if self.module else _trained(step)
+            step.state = {name: copy(w) for name, w in state(module).items()} if module else {}
+            self.drawn = self.drawn or list(self.noise.drawn)
         if self.brief:  # of a long training, only what is shown is kept
             step.rate = moved_by(step)
             step.before, step.gradients, step.after = [], [], step.after if self.last else []
@@ -185,6 +206,7 @@ class Guest:
                 self.target = call.get("to", self.watch.passes + 1)
                 return (call, arrays) if "drive" in call else None
             self._find_tensors(arrays)
+            self._find_module(call.get("module"))
             answers, answering = Pipe(duplex=False)
             child = os.fork()
             if not child:
@@ -199,8 +221,11 @@ class Guest:
         """Go on from here as what was asked: with other weights, or without dropout."""
         watch = self.watch
         watch.steps, self.wanted = [], call["steps"]
-        watch.still = call.get("still", False)
-        watch.detailed = not call.get("brief", False)
+        self.noise.on = not call.get("still", False)
+        if "module" in call:
+            self._take_module(call, arrays)
+            return
+        watch.detailed = not (call.get("brief", False) or self.of_keras)
         self.brief, self.named = call.get("brief", False), call.get("named", False)
         self.last = call.get("last", False)
         weights = {int(name): array for name, array in arrays.items() if name.isdigit()}
@@ -210,12 +235,37 @@ class Guest:
             weight = self.known[key]
             weight.data.copy_(torch.from_numpy(array).reshape(weight.shape))
 
+    def _take_module(self, call: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Give the module its weights; and answer, if it is asked itself."""
+        try:
+            self.module = Asked(self.modules[call["module"]], self.noise)
+            held = state(self.module.module)
+            for name, array in arrays.items():
+                if name.startswith("weight "):
+                    held[name.removeprefix("weight ")].data.copy_(torch.from_numpy(array))
+            unattended.seed(call.get("seed", 0))
+            size = call.get("drive", {}).get("batch_size")  # of a step, of those that follow
+            self.inputs = {n: a[:size] for n, a in arrays.items() if n.startswith("inputs ")}
+            if "look" in call:
+                with self.watch:
+                    said, found = getattr(self.module, call["look"])(arrays, **call["options"])
+                self._answer(
+                    {"ended": "", "error": False, "unseen": False, "steps": [], **said}, found
+                )
+        except BaseException as error:  # noqa: BLE001 (whatever it raises is the answer)
+            self._end(error)
+
     def _find_tensors(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Find the weights of an identity, once: a search touches all of the memory."""
         wanted = {int(name) for name in arrays if name.isdigit()} - self.known.keys()
         for item in gc.get_objects() if wanted else ():
             if id(item) in wanted and isinstance(item, torch.Tensor):
                 self.known[id(item)] = item
+
+    def _find_module(self, wanted: int | None) -> None:
+        """Find the module of an identity, once."""
+        if wanted is not None and wanted not in self.modules:
+            self.modules[wanted] = next(item for item in gc.get_objects() if id(item) == wanted)
 
     def _send(self, said: Mapping[str, Any]) -> None:
         self.connection.send_bytes(encode(said, {}))
@@ -242,8 +292,10 @@ class Guest:
         """Answer with what was seen, and end this process."""
         said: dict[str, Any] = {"ended": ended, "error": error, "unseen": unseen, "steps": []}
         arrays: dict[str, np.ndarray] = dict(returned or {})
+        if self.of_keras:
+            self._show_modules(said, arrays)
         names = self._names_of_weights() if self.named else {}
-        for number, step in enumerate(self.watch.steps):
+        for number, step in enumerate(() if self.of_keras else self.watch.steps):
             of_step, found = shown(step, names, self.brief)
             said["steps"].append(of_step)
             arrays |= {f"{number} {name}": array for name, array in found.items()}
@@ -253,9 +305,32 @@ class Guest:
         said["strange"] = self.watch.strange and not self.watch.steps
         open_step = self.watch.open
         said["open"] = None if open_step is None else shown(open_step, names, True)[0]
+        self._answer(said, arrays)
+
+    def _answer(self, said: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> NoReturn:
         assert self.answer is not None, "only a child is asked"
         self.answer.send_bytes(encode(said, arrays))
         os._exit(0)
+
+    def _show_modules(self, said: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Add the steps of the module that is trained, and what it returns after them."""
+        steps = self.watch.steps
+        said["trains"] = len(steps)
+        module = (
+            self.module.module if self.module else next(filter(None, map(_trained, steps)), None)
+        )
+        if module is None:
+            return
+        said |= {"module": id(module), "noise": self.drawn}
+        for number, step in enumerate(steps):
+            of_step, found = modules.shown(number, step, module)
+            said["steps"].append(of_step)
+            arrays |= found
+        if self.module and self.inputs:
+            module.eval()
+            with torch.no_grad(), self.watch:
+                outputs = self.module.called(self.inputs)
+            arrays |= {f"outputs {i}": to_numpy(output) for i, output in enumerate(outputs)}
 
     def _names_of_weights(self) -> dict[int, str]:
         """Return what the program calls its weights, by their identity."""
@@ -275,6 +350,12 @@ class Guest:
                 for path, tensor in _held(name, value, 3):
                     found.setdefault(id(tensor), path)
         return found
+
+
+def _trained(step: Step) -> torch.nn.Module | None:
+    """Return the module whose call a step takes gradients of: that of the most weights."""
+    found = {id(call.module): call.module for call in step.calls}.values()
+    return max(found, key=lambda m: sum(w.numel() for w in m.parameters()), default=None)
 
 
 def _answer_of(child: int, answers: Connection) -> bytes:

@@ -54,8 +54,9 @@ class Step:
         met: Of each pass, tensors without gradients that met what was made of the last product.
         draws: Functions that drew random numbers, and their lines.
         rate: By how much of their gradients the weights have moved, in a brief run.
-        optimized: Whether an optimizer of torch made a step with some of the weights; None if
-            there was none.
+        calls: Of the module that is trained, where it is one.
+        targets: Tensors without gradients that met what came of it.
+        state: The weights and running statistics of the module after the step, by name.
     """
 
     weights: list[torch.Tensor]
@@ -70,7 +71,9 @@ class Step:
     logits: list[torch.Tensor] = field(default_factory=list)
     met: list[list[np.ndarray]] = field(default_factory=list)
     draws: list[tuple[str, int]] = field(default_factory=list)
-    optimized: bool | None = None
+    calls: list[Any] = field(default_factory=list)
+    targets: list[torch.Tensor] = field(default_factory=list)
+    state: dict[str, torch.Tensor] = field(default_factory=dict)
     rate: float | None = None
     touched: bool = False
 
@@ -148,7 +151,6 @@ def shown(
         "line": step.line,
         "pass": step.first_pass,
         "draws": [list(draw) for draw in step.draws],
-        "optimized": step.optimized,
         "weights": [
             {"id": id(w), "name": names.get(id(w), f"weight {place}"), "shape": list(w.shape)}
             for place, w in enumerate(step.weights)

@@ -52,8 +52,9 @@ class Watch(TorchFunctionMode):
         on_pass: Called with the number of each pass that begins; returns whether the weights are
             others since, as in a process that was forked there.
         on_step: Called with each step that is complete.
+        on_gradients: Called with each step of which gradients are taken, and the graph.
+        on_meeting: Called with the arguments of functions that are given what has gradients.
         double: Whether float32 stands for float64 in all that the program asks for.
-        still: Whether nothing is dropped out.
         detailed: Whether inputs and outputs of the layers are kept.
         strange: Whether an optimizer has made a step with other tensors than the weights.
     """
@@ -65,7 +66,9 @@ class Watch(TorchFunctionMode):
         self.passes = 0
         self.on_pass: Callable[[int], bool] = lambda number: False
         self.on_step: Callable[[Step], None] = lambda step: None
-        self.double = self.still = self.strange = False
+        self.on_gradients: Callable[[Step, set[Any]], None] = lambda step, nodes: None
+        self.on_meeting: Callable[[Any], None] | None = None
+        self.double = self.strange = False
         self.detailed = True
         self._open: Step | None = None
         self._inside = False
@@ -91,8 +94,6 @@ class Watch(TorchFunctionMode):
             function = torch.Tensor.double if function is torch.Tensor.float else function
             args, kwargs = with_doubles(args, kwargs, in_place)
         if name in DROPOUTS | DRAWS:
-            if self.still and name in DROPOUTS:
-                return args[0]
             self._note_draw(name, args, kwargs)
         if in_place:
             self._note_change(args)
@@ -104,6 +105,8 @@ class Watch(TorchFunctionMode):
         made = next(tensors(result), None)
         if made is None or made.grad_fn is None:
             return result
+        if self.on_meeting is not None:
+            self.on_meeting((args, kwargs))
         if weights and not (in_place and made is weights[0]):
             if self._begins(name, weights):
                 if self._begin():  # it was computed from the weights as they were
@@ -250,7 +253,6 @@ class Watch(TorchFunctionMode):
         if known and not step.touched:
             self._keep_gradients(step)
             step.touched = True
-        step.optimized = bool(known) or bool(step.optimized)
         self.strange = self.strange or not known
 
     def _see_backward(self, tensors: Any, *arguments: Any, **options: Any) -> Any:
@@ -289,7 +291,8 @@ class Watch(TorchFunctionMode):
         uses = [use for p in passes for use in p.uses if p.layers or use[1] in nodes]
         # A leaf that a weight was computed from is no weight.
         sources = {weight.grad_fn for weight, _ in uses if not weight.is_leaf}
-        candidates = [weight for weight, node in uses if node not in sources] or leaves
+        candidates = [weight for weight, node in uses if node not in sources]
+        candidates = candidates if candidates and not self.on_meeting else leaves
         weights = list({id(w): w for w in candidates}.values())
         if inputs is not None and not any(w is i for w in weights for i in inputs):
             return None  # gradients of something else than the weights
@@ -304,6 +307,10 @@ class Watch(TorchFunctionMode):
             step = Step(weights, [w.detach().clone() for w in weights], line=self.line())
             step.first_pass = passes[0].number if passes else 0
             self._open = step
+        known = {*map(id, step.weights)}
+        others = [w for w in weights if self.on_meeting and id(w) not in known]
+        step.weights += others
+        step.before += [copy(w) for w in others]
         step.losses.append(scalar(outputs, given))
         for one in passes:
             step.layers += one.layers
@@ -313,6 +320,7 @@ class Watch(TorchFunctionMode):
                 step.met.append(one.met)
                 step.draws += one.draws
         self._pass, self._earlier = Pass(), []
+        self.on_gradients(step, nodes)
         return step
 
     def add(

@@ -24,8 +24,8 @@ import safetensors.numpy
 from parity_tests.__main__ import COMMANDS
 from parity_tests.check import messages
 from parity_tests.check.guest import source
+from parity_tests.check.process import Process
 from parity_tests.model_files import load_model
-from parity_tests.ports.process import Process
 from parity_tests.program.checkpoints import FORMAT, Checkpoints
 from parity_tests.program.command_line import parse
 from parity_tests.program.frameworks import PACKAGES, Framework, Twin

@@ -10,7 +10,7 @@ import pytest
 from parity_tests import assert_same_training
 from parity_tests.__main__ import main
 from parity_tests.check.messages import ProcessEnded
-from parity_tests.models.reference import KerasProcess
+from parity_tests.check.models.reference import KerasProcess
 from parity_tests.tests.models.test_zoo import ZOO
 
 ORIGINAL = """

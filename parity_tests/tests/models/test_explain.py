@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from parity_tests.check.messages import PortError
-from parity_tests.models.compared import Compared
-from parity_tests.models.explain import ModelSearch, cannot_tell, grouped
-from parity_tests.models.sides import STEPS, WHOLE
+from parity_tests.check.models.asking import STEPS
+from parity_tests.check.models.compared import Compared
+from parity_tests.check.models.explain import ModelSearch, cannot_tell, grouped
+from parity_tests.check.models.sides import WHOLE
 from parity_tests.traps.finding import Finding
 
 

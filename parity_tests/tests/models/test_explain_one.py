@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity_tests.check.messages import PortError
-from parity_tests.models.sides import WHOLE
+from parity_tests.check.models.sides import WHOLE
 from parity_tests.tests.models.test_explain import compared, edit, finding, search_of
 
 EDITS = (

@@ -6,12 +6,12 @@ import os
 import numpy as np
 import pytest
 
-from parity_tests.models.recipes import pairing
+from parity_tests.check.models.recipes import pairing
 from parity_tests.tests.models.test_recipes import module, moved, numbered, unit
 
 if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     importlib.import_module("tf_reference.framework")  # Triton, then TensorFlow: see there
-units = importlib.import_module("parity_tests.models.units")
+units = importlib.import_module("parity_tests.check.keras.units")
 
 
 def named(name, kind, shapes, **more):

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from parity_tests.check.messages import UnusablePort
-from parity_tests.models.mapping import by_hand, mappings, possible
+from parity_tests.check.models.mapping import by_hand, mappings, possible
 
 
 def unit(path, inputs, outputs):

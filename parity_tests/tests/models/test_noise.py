@@ -2,7 +2,7 @@
 
 import pytest
 
-from parity_tests.models.check import examine
+from parity_tests.check.models.examination import examine
 
 pytestmark = pytest.mark.soak
 

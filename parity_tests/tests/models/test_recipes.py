@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity_tests.models.recipes import RECIPES, pairing
+from parity_tests.check.models.recipes import RECIPES, pairing
 
 
 def unit(kind, shapes, **more):

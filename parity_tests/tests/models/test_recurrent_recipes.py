@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity_tests.models.recipes import pairing
+from parity_tests.check.models.recipes import pairing
 from parity_tests.tests.models.test_recipes import module, moved, numbered, unit
 
 GATES = {"LSTM": [0, 1, 2, 3], "GRU": [1, 0, 2], "SimpleRNN": [0]}

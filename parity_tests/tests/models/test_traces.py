@@ -8,7 +8,7 @@ import numpy as np
 if os.environ.get("KERAS_BACKEND", "tensorflow") == "tensorflow":
     importlib.import_module("tf_reference.framework")  # Triton, then TensorFlow: see there
 keras = importlib.import_module("keras")
-units = importlib.import_module("parity_tests.models.units")
+units = importlib.import_module("parity_tests.check.keras.units")
 layers = keras.layers
 
 

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from parity_tests.models import sensitivity, timing
-from parity_tests.models.check import examine
-from parity_tests.models.sensitivity import mistakes
+from parity_tests.check.models.examination import examine
+from parity_tests.tests.models import sensitivity, timing
+from parity_tests.tests.models.sensitivity import mistakes
 
 ZOO = Path(__file__).parent / "zoo"
 PAIRS = sorted(path.name for path in ZOO.iterdir() if (path / "port.py").is_file())

@@ -1,0 +1,322 @@
+"""The module that a program trains: seen where it is called, and asked in a process of its own."""
+
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, is_dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
+
+from parity_tests.check.guest.steps import Step
+from parity_tests.check.guest.tensors import copy, flat, tensors
+from parity_tests.check.messages import UnusablePort, numbered
+
+TOKENS = (nn.Embedding, nn.EmbeddingBag)
+PLAIN = (torch.float32, torch.float64)
+RECURRENT = (nn.LSTM, nn.GRU, nn.RNN)
+CONFIG = (
+    "eps momentum kernel_size stride padding dilation groups batch_first num_layers bidirectional "
+    "num_heads embed_dim num_groups num_embeddings embedding_dim normalized_shape"
+)
+"""Of the configuration of a module, what a mapping and a message may need."""
+
+
+@dataclass
+class Call:
+    """A call of a module that no other module called.
+
+    Attributes:
+        module: That was called.
+        inputs: The tensors that it was given.
+        outputs: Those that it returned.
+        training: Whether in training, not in inference.
+    """
+
+    module: nn.Module
+    inputs: list[torch.Tensor]
+    outputs: list[torch.Tensor]
+    training: bool
+
+
+class Outermost:
+    """Sees each call of a module that no other module calls, while gradients are wanted.
+
+    Args:
+        settle: Called before each, when weights may have changed.
+    """
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
+        self._depth = 0
+        self._calls: list[Call] = []
+        self._met: list[torch.Tensor] = []
+        register_module_forward_pre_hook(self._before)
+        register_module_forward_hook(self._after, with_kwargs=True, always_call=True)
+
+    def _before(self, module: nn.Module, given: Any) -> None:
+        if not self._depth and torch.is_grad_enabled() and _is_trained(module):
+            self._settle()
+        self._depth += 1
+
+    def _after(self, module: nn.Module, given: Any, options: Any, outputs: Any) -> None:
+        self._depth -= 1
+        if not self._depth and torch.is_grad_enabled() and _is_trained(module):
+            inputs = [copy(tensor) for tensor in tensors((given, options))]
+            call = Call(unwrapped(module), inputs, flat_outputs(outputs), module.training)
+            self._calls.append(call)
+
+    def meet(self, arguments: Any) -> None:
+        """Note tensors without gradients that meet what comes of a model."""
+        if not self._depth and self._calls:
+            found = [t for t in tensors(arguments) if not t.requires_grad and t.ndim]
+            self._met += [copy(t) for t in found]
+            arrays = [a for a in flat(arguments) if isinstance(a, np.ndarray) and a.ndim]
+            self._met += [torch.from_numpy(a.copy()) for a in arrays]
+
+    def take(self, step: Step, nodes: set[Any]) -> None:
+        """Give a step the calls that its gradients are taken of."""
+        step.calls += [c for c in self._calls if any(o.grad_fn in nodes for o in c.outputs)]
+        step.targets += self._met
+        self._calls, self._met = [], []
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return any(w.requires_grad for w in module.parameters())
+
+
+def unwrapped(module: Any) -> Any:
+    """Return the module that a compiled one was made from."""
+    return getattr(module, "_orig_mod", module)
+
+
+def state(module: nn.Module) -> dict[str, torch.Tensor]:
+    """Return the weights and the running statistics of a module, by name."""
+    kept = set(module.state_dict())
+    buffers = {n: b for n, b in module.named_buffers() if b.is_floating_point() and n in kept}
+    return {**dict(module.named_parameters()), **buffers}
+
+
+def shown(number: int, step: Step, seen: nn.Module) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return a step of a module as JSON and arrays.
+
+    Args:
+        number: Of the step.
+        step: That was seen.
+        seen: The module that it trains.
+    """
+    gradients = {id(w): g for w, g in zip(step.weights, step.gradients, strict=True)}
+    arrays = {f"gradient {n}": gradients.get(id(w)) for n, w in state(seen).items()}
+    arrays |= {f"after {n}": w for n, w in step.state.items()}
+    own = [call for call in step.calls if call.module is seen]
+    for kind, found in (
+        ("inputs", _together([call.inputs for call in own])),
+        ("outputs", _together([call.outputs for call in own])),
+        ("targets", step.targets),
+    ):
+        arrays |= {f"{kind} {i}": tensor for i, tensor in enumerate(found)}
+    others = {type(c.module).__name__ for c in step.calls if c.module is not seen}
+    said = {
+        "loss": sum(step.losses),
+        "parts": len(step.losses),
+        "line": step.line,
+        "pass": step.first_pass,
+        "others": sorted(others),
+        "training": all(call.training for call in own),
+        "draws": [list(draw) for draw in step.draws],
+    }
+    return said, {
+        f"{number} {name}": to_numpy(tensor)
+        for name, tensor in arrays.items()
+        if tensor is not None
+    }
+
+
+def _together(parts: Sequence[list[torch.Tensor]]) -> list[torch.Tensor]:
+    """Return what several calls were given, those of one place in one tensor."""
+    same = {tuple(t.shape[1:] for t in part) for part in parts}
+    if len(parts) == 1 or len(same) != 1:
+        return parts[0] if parts else []
+    return [torch.cat(of) for of in zip(*parts, strict=True)]
+
+
+class Asked:
+    """A module, in a process that ends once it has answered.
+
+    Args:
+        module: Of the program.
+        noise: Of this process.
+    """
+
+    def __init__(self, module: Any, noise: Any) -> None:
+        if not isinstance(module, nn.Module):
+            raise UnusablePort("its model is no torch.nn.Module")
+        self.module, self.noise = module, noise
+        for name, weight in state(module).items():
+            if weight.dtype not in PLAIN or weight.layout != torch.strided or weight.is_meta:
+                kind = "on the device meta" if weight.is_meta else f"of {weight.dtype}"
+                raise UnusablePort(
+                    f"its weight {name} is {kind}: expected a dense tensor of float32 or float64"
+                )
+
+    def describe(self, arrays: dict) -> tuple[dict, dict]:
+        """Return the modules that hold weights, and their first values."""
+        found = {f"weight {name}": to_numpy(w) for name, w in state(self.module).items()}
+        return {
+            "units": [_described(path, module) for path, module in _units(self.module)],
+            "takes": list(inspect.signature(self.module.forward).parameters),
+            "type": type(self.module).__name__,
+        }, found
+
+    def trace(
+        self, arrays: Mapping[str, np.ndarray], training: bool, marked: bool = False
+    ) -> tuple[dict, dict]:
+        """Return what goes into each unit and comes out of it, and what the module returns.
+
+        Where there is an array "feed U K", the K-th call of unit U returns it.
+
+        Args:
+            arrays: The inputs, and what is fed.
+            training: Whether in training, not in inference.
+            marked: Whether each dropout multiplies by 1 + its rate, which shows where it is.
+        """
+        calls: list[dict[str, Any]] = []
+        found: dict[str, np.ndarray] = {}
+        counts: dict[str, int] = {}
+        for path, module in _units(self.module):
+
+            def hook(
+                unit: nn.Module, given: tuple, options: dict, output: Any, path: str = path
+            ) -> Any:
+                every = (*given, *options.values())
+                plain = bool(every) and isinstance(every[0], torch.Tensor)
+                count = counts[path] = counts.get(path, -1) + 1
+                index = len(calls)
+                calls.append({"unit": path, "plain": plain, "alone": len(every) == 1})
+                if plain:
+                    plainly = [a for a in every if isinstance(a, torch.Tensor)]
+                    for position, tensor in enumerate(plainly):
+                        found[f"call {index} input {position}"] = to_numpy(tensor)
+                    found[f"call {index} output"] = to_numpy(_first(output))
+                feed = arrays.get(f"feed {path} {count}")
+                return output if feed is None else _fed(unit, output, feed)
+
+            if not isinstance(module, torch.jit.ScriptModule):  # which takes none
+                module.register_forward_hook(hook, with_kwargs=True)
+        self.noise.marked = marked
+        self.module.train(training)
+        with torch.no_grad():
+            outputs = self.called(arrays)
+        found |= {f"outputs {i}": to_numpy(output) for i, output in enumerate(outputs)}
+        return {"calls": calls, "noise": list(self.noise.drawn)}, found
+
+    def called(self, arrays: Mapping[str, np.ndarray]) -> list[torch.Tensor]:
+        """Return what the module makes of inputs."""
+        inputs = [torch.from_numpy(array) for array in numbered(arrays, "inputs")]
+        return flat_outputs(call_module(self.module, *inputs))
+
+    def unit_output(
+        self, arrays: Mapping[str, np.ndarray], unit: str, training: bool
+    ) -> tuple[dict, dict]:
+        """Return what one unit makes of its inputs."""
+        module = self.module.get_submodule(unit)
+        given = [torch.from_numpy(array) for array in numbered(arrays, "input")]
+        if isinstance(module, TOKENS):
+            given = [tensor.long() for tensor in given]
+        module.train(training)
+        with torch.no_grad():
+            return {}, {"output": to_numpy(_first(module(*given)))}
+
+
+def call_module(module: Any, *inputs: Any) -> Any:
+    """Return what a model makes of one input, or of several as it takes them."""
+    if len(inputs) == 1:
+        return module(*inputs)
+    takes = inspect.signature(getattr(module, "forward", module)).parameters.values()
+    several = len(takes) > 1 or any(p.kind is p.VAR_POSITIONAL for p in takes)
+    return module(*inputs) if several else module(list(inputs))
+
+
+def _fed(unit: nn.Module, output: Any, feed: np.ndarray) -> Any:
+    """Return an output of a unit with other numbers in it."""
+    tensor = torch.from_numpy(feed)
+    if not isinstance(output, tuple):
+        return tensor
+    if isinstance(unit, RECURRENT):
+        half = tensor.shape[-1] // 2 if unit.bidirectional else tensor.shape[-1]
+        steps = tensor if not unit.batch_first else tensor.transpose(0, 1)
+        last = [steps[-1, :, :half]]
+        last += [steps[0, :, half:]] if unit.bidirectional else []
+        rest = output[1]
+        before = rest[0] if isinstance(rest, tuple) else rest
+        hidden = torch.cat([before[: -len(last)], torch.stack(last)])  # of several layers, all
+        return tensor, ((hidden, rest[1]) if isinstance(rest, tuple) else hidden)
+    return (tensor, *output[1:])
+
+
+def _units(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the modules that hold weights of their own; attention as one."""
+    inside = ""
+    for path, module in model.named_modules():
+        if inside and path.startswith(inside):
+            continue
+        own = list(module.parameters(recurse=False))
+        own += [b for name, b in module.named_buffers("", False) if name.startswith("running_")]
+        if isinstance(module, nn.MultiheadAttention):
+            inside = f"{path}."
+        if own:
+            yield path, module
+
+
+def _described(path: str, module: nn.Module) -> dict[str, Any]:
+    recurse = isinstance(module, nn.MultiheadAttention)
+    held = {
+        name: [list(w.shape), w.requires_grad] for name, w in module.named_parameters("", recurse)
+    }
+    kept = module.state_dict()
+    held |= {
+        name: [list(b.shape), False]
+        for name, b in module.named_buffers("", recurse)
+        if b.is_floating_point() and name in kept
+    }
+    scripted = isinstance(module, torch.jit.ScriptModule)
+    kinds: list[Any] = [k for k in type(module).__mro__ if k.__module__.startswith("torch.nn")]
+    config = {}
+    for name in CONFIG.split():
+        value = getattr(module, name, None)
+        if isinstance(value, int | float | str | tuple | bool):
+            config[name] = list(value) if isinstance(value, tuple) else value
+    return {
+        "path": path,
+        "class": module.original_name if scripted else kinds[0].__name__,
+        "own": not scripted and type(module).forward is not kinds[0].forward,
+        "weights": held,
+        "config": config,
+    }
+
+
+def _first(output: Any) -> Any:
+    return output[0] if isinstance(output, tuple | list) else output
+
+
+def flat_outputs(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors that a model returns: one, in a tuple, a dict or a dataclass."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    if is_dataclass(outputs):
+        outputs = vars(outputs)
+    if isinstance(outputs, Mapping):
+        outputs = list(outputs.values())
+    return [o for o in outputs if isinstance(o, torch.Tensor)] if outputs else []
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    """Return a tensor or an array as an array."""
+    if isinstance(tensor, torch.Tensor):
+        tensor = tensor.detach().cpu().numpy()
+    return np.array(tensor)

@@ -1,0 +1,97 @@
+"""What the check of models can see: pairs of a model and its port, right and with mistakes."""
+
+import io
+import json
+import tempfile
+import tomllib
+from collections.abc import Mapping
+from contextlib import redirect_stdout
+from pathlib import Path
+from typing import Any
+
+from parity_tests.check.models.examination import examine
+from parity_tests.check.results import Verdicts
+from parity_tests.program.files import check_outputs, write_or_rescue
+
+
+def zoo(folder: Path, /, *, output: Path = Path("zoo.json")) -> None:
+    """Judge each pair of a folder, as it is and with each of its mistakes.
+
+    A pair is a folder with an original.py, a right port.py, and a mistakes.toml of what is
+    replaced in it by what.
+
+    Args:
+        folder: Of the pairs.
+        output: Write what was found to this JSON file.
+    """
+    check_outputs([output])
+    pairs = sorted(path.parent for path in folder.glob("*/port.py"))
+    if not pairs:
+        raise FileNotFoundError(f"there is no port.py in a folder of {folder}: expected pairs")
+    found = {}
+    for pair in pairs:
+        print(pair.name, flush=True)
+        found[pair.name] = measured(pair)
+        content = (json.dumps(found, indent=1) + "\n").encode()  # after each, as it takes long
+        write_or_rescue(output, content, "what was found")
+
+
+def measured(pair: Path) -> dict[str, Any]:
+    """Return what the check says of a pair."""
+    return {
+        "right": {
+            dtype: not _judged(pair / "port.py", pair, dtype).failed
+            for dtype in ("float64", "float32")
+        },
+        "mistakes": [_with_mistake(pair, mistake) for mistake in mistakes(pair)],
+    }
+
+
+def mistakes(pair: Path) -> list[dict[str, str]]:
+    """Return what is replaced in a port by what, and how that, and what it entails, is named."""
+    return list(tomllib.loads((pair / "mistakes.toml").read_text())["mistake"])
+
+
+def _judged(port: Path, pair: Path, dtype: str) -> Verdicts:
+    with redirect_stdout(io.StringIO()):
+        return examine(port, pair / "original.py", dtype)
+
+
+def _with_mistake(pair: Path, mistake: Mapping[str, str]) -> dict[str, Any]:
+    source = (pair / "port.py").read_text()
+    with tempfile.TemporaryDirectory() as folder:
+        port = Path(folder, "port.py")
+        port.write_text(source.replace(mistake["replace"], mistake["by"], 1))
+        verdicts = _judged(port, pair, "float64")
+    findings = [str(finding) for finding in verdicts.findings]
+    named = [finding for finding in findings if mistake["expected"] in finding]
+    true = mistake["expected"], mistake.get("also", mistake["expected"])
+    return {
+        "mistake": mistake["expected"],
+        "caught": bool(verdicts.failed),
+        "named": bool(named),
+        "false": [
+            finding
+            for finding in findings
+            if ": explained by: " in finding and not any(name in finding for name in true)
+        ],
+    }
+
+
+def table(found: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return right pairs as a Markdown table, a line each and one for all."""
+    lines = [
+        "| pair | right port passes in | caught | named | false names |",
+        "|---|---|---|---|---|",
+    ]
+    total = [0, 0, 0, 0]
+    for name, row in found.items():
+        passes = [dtype for dtype, right in row["right"].items() if right]
+        made = row["mistakes"]
+        counts = [sum(bool(of[what]) for of in made) for what in ("caught", "named", "false")]
+        total = [a + b for a, b in zip(total, [len(made), *counts], strict=True)]
+        cells = f"{counts[0]} of {len(made)} | {counts[1]} of {len(made)} | {counts[2]}"
+        lines.append(f"| {name} | {' and '.join(passes) or 'neither'} | {cells} |")
+    count, caught, named, false = total
+    lines.append(f"| all | | {caught} of {count} | {named} of {count} | {false} |")
+    return "\n".join(lines)
