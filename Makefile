@@ -24,7 +24,6 @@ results := parity_tests/measurements/results
 # The tests run in as many processes as there are cores, each of one thread.
 one_thread := OMP_NUM_THREADS=1 OPENBLAS_NUM_THREADS=1 TF_NUM_INTRAOP_THREADS=1
 in_parallel := --numprocesses logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
-pairs := parity_tests/tests/models
 proof_tests := parity_tests/tests/ladder parity_tests/tests/traps
 tests := $(one_thread) $(run) -m pytest --data="$$DATA"
 
@@ -105,8 +104,8 @@ traps: $(installed) $(mnist) ## Plant each known mistake and show what sees it (
 	@$(proof) traps --data "$$DATA" --output parity_tests/traps/sensitivity.json $(ARGS)
 
 zoo: $(installed) ## Judge pairs of Keras models and ports, right and wrong, and time it (half an hour)
-	@$(proof) zoo $(pairs)/zoo --output $(pairs)/zoo.json
-	@$(proof) model-times --output $(pairs)/times.json
+	@$(run) -m parity_tests.tests.models.sensitivity
+	@$(run) -m parity_tests.tests.models.timing
 
 mutants: $(installed) $(mnist) ## Change the code in each place: does a test see it? (an hour)
 	@$(one_thread) $(run) -m parity_tests.tests.mutation --data "$$DATA" $(ARGS)

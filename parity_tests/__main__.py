@@ -24,8 +24,6 @@ COMMANDS = {
     ),
     "convert": ("conversion:convert", "Turn a Keras file into a PyTorch state dict, or back."),
     "traps": ("traps.sensitivity:traps", "Plant each known mistake, and show what sees it."),
-    "zoo": ("models.sensitivity:zoo", "Judge pairs of Keras models and ports."),
-    "model-times": ("models.timing:model_times", "Time the judgement of the pairs."),
     "learning-rates": ("measurements.experiments:learning_rates", "Try learning rates."),
     "rmsprop": ("measurements.experiments:rmsprop", "Compare the rules of RMSprop."),
     "book-numbers": ("measurements.book_numbers:book_numbers", "Compare the book's numbers."),

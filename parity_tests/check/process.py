@@ -4,12 +4,14 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 from collections.abc import Mapping
 from importlib import import_module
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
+from types import ModuleType
 from typing import Any, cast
 from unittest import mock
 
@@ -154,7 +156,9 @@ class Process(Contained):
         environment = {**self._quarters.environment, **SETTINGS}
         place = str(path.absolute()), self._quarters.folder, environment
         self._process = context.Process(target=serve, args=(theirs, *place, options))
-        self._process.start()
+        # Without a name of the main program, which would be run once more in the process.
+        with mock.patch.dict(sys.modules, {"__main__": ModuleType("__main__")}):
+            self._process.start()
         theirs.close()
         self.waits: dict[str, Any] = {}
         try:

@@ -14,8 +14,15 @@ import torch
 
 from parity_tests.check.guest import source
 from parity_tests.check.guest.arguments import OF_NAME, call, fill, roles
-from parity_tests.check.guest.find import find_models, function_of, has_instances, is_theirs
-from parity_tests.check.guest.model import Loose, holds_weights, tensors
+from parity_tests.check.guest.find import (
+    Loose,
+    find_models,
+    function_of,
+    has_instances,
+    holds_weights,
+    is_theirs,
+    tensors,
+)
 from parity_tests.check.guest.modules import call_module, unwrapped
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import NotObservable, UnusablePort, numbered

@@ -41,6 +41,7 @@ class File:
         self.noise = Noise()
         self.path, self.floatx = path, floatx
         self.names: dict[str, Any] = {}
+        self.right: list[list[np.ndarray]] = []
         self.training: Training | None = None
         if path.suffix in SAVED:
             self.model = load(path, floatx)
@@ -155,7 +156,7 @@ class File:
             return None
         if any(not _is_data(item) for item in found):
             return None
-        return (*found, *[None] * (3 - len(found)))  # type: ignore[return-value]
+        return (*found, *[None] * (3 - len(found)))
 
     def _cast(self, structure: Any) -> Any:
         def cast(array: Any) -> Any:
@@ -193,10 +194,10 @@ class File:
                 found = [self._cast(array) for array in numbered(arrays, f"{step} {name}")]
                 of = self._as_taken(found) if name == "targets" else found
                 parts.append(keras.tree.pack_sequence_as(like, of) if of else None)
-            packed.append(tuple(parts))
+            packed.append((parts[0], parts[1], parts[2]))
         self.batches = packed
         self.weigh()
-        self.right = []
+        self.right.clear()
         return {}, {}
 
     def _require_labels(self, outputs: Any) -> None:
@@ -241,7 +242,8 @@ class File:
         if training is None or training.data is None:
             return {"found": False}, {}
         held = [np.asarray(a, np.float64) for a in keras.tree.flatten(training.data[0])]
-        factor, offset, answer = 1.0, 0.0, {}
+        factor, offset = 1.0, 0.0
+        answer: dict[str, np.ndarray] = {}
         for step in range(steps):
             given = numbered(arrays, f"{step} inputs")
             places, factor, offset = looked_up(given, held)

@@ -1,7 +1,7 @@
 """The process that a Keras model runs in: loads its file once, and does what it is asked.
 
-`python -m parity_tests.check.keras.original FD FLOATX FILE DATA` answers on a connection until it is
-closed. The backend is that of KERAS_BACKEND. Everything runs eagerly, so that a hypothesis can
+`python -m parity_tests.check.keras.original FD FLOATX FILE DATA` answers on a connection until it
+is closed. The backend is that of KERAS_BACKEND. Everything runs eagerly, so that a hypothesis can
 change what a layer, a loss or an optimizer holds, and change it back.
 """
 
@@ -66,7 +66,6 @@ class Original(File):
         self.optimizer = self.model.optimizer
         self._schedule()
         self._require_no_other_noise()
-        self.right: list[list[np.ndarray]] = []
         self.known: list[Edit] = []
 
     def _compile(self) -> None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from parity_tests.check.compared import folded_like
 from parity_tests.check.messages import PortError, numbered
-from parity_tests.check.models.compared import folded_like
 from parity_tests.check.models.settle import near
 from parity_tests.check.models.sides import KerasSide, PortSide
 

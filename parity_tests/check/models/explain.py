@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 from itertools import combinations
 from typing import Any
 
+from parity_tests.check.compared import FLOOR, Compared
 from parity_tests.check.messages import PortError
 from parity_tests.check.models.asking import STEPS
-from parity_tests.check.models.compared import FLOOR, Compared
 from parity_tests.check.models.ladder import RUNGS, ModelLadder
 from parity_tests.check.models.mapping import EXTRA
 from parity_tests.check.models.sides import WHOLE

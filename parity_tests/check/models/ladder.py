@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.compared import Compared, compare, folded_like, largest
 from parity_tests.check.messages import PortError, numbered
 from parity_tests.check.models.asking import STEPS
-from parity_tests.check.models.compared import Compared, compare, folded_like, largest
 from parity_tests.check.models.moves import Arrays, Pairing
 from parity_tests.check.models.sides import WHOLE, KerasSide, PortSide
 

@@ -28,8 +28,8 @@ class KerasProcess:
         floatx: The dtype that it computes in.
         backend: Of Keras.
         python: The interpreter, which has Keras, this backend, NumPy and safetensors.
-        data: Holds MNIST in MNIST/raw, for a file that would download it.
         limit: Seconds within which a call must be answered.
+        data: Holds MNIST in MNIST/raw, for a file that would download it.
     """
 
     def __init__(
@@ -38,8 +38,8 @@ class KerasProcess:
         floatx: str,
         backend: str,
         python: str,
-        data: Path,
         limit: float = 600.0,
+        data: Path = Path("data"),
     ) -> None:
         self.path, self.floatx, self.limit = path, floatx, limit
         self._connection, theirs = Pipe()

@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.compared import folded_like
 from parity_tests.check.messages import PortError, UnusablePort, numbered
 from parity_tests.check.models.asking import AskedModule
-from parity_tests.check.models.compared import folded_like
 from parity_tests.check.models.forms import AXES, FORMS, OUTPUTS, axes_of_class, forms_of
 from parity_tests.check.models.ladder import ModelLadder
 from parity_tests.check.models.mapping import ModelMapping, by_hand, mappings

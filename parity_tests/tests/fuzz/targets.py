@@ -250,7 +250,7 @@ def users_files() -> Callable[[bytes], None]:
         # The port's process would import the fuzzer, which is the main module.
         main = mock.patch.dict(sys.modules, __main__=ModuleType("__main__"))
         with file("port.py", content) as path, main:
-            Process(path, limit=5).close()
+            Process(path, Path("data"), of_keras=True, limit=5).close()
 
     return read
 

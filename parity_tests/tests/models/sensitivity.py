@@ -11,29 +11,19 @@ from typing import Any
 
 from parity_tests.check.models.examination import examine
 from parity_tests.check.results import Verdicts
-from parity_tests.program.files import check_outputs, write_or_rescue
+
+ZOO = Path(__file__).parent / "zoo"
+"""The pairs: folders with an original.py, a right port.py, and a mistakes.toml of what is replaced
+in the port by what."""
 
 
-def zoo(folder: Path, /, *, output: Path = Path("zoo.json")) -> None:
-    """Judge each pair of a folder, as it is and with each of its mistakes.
-
-    A pair is a folder with an original.py, a right port.py, and a mistakes.toml of what is
-    replaced in it by what.
-
-    Args:
-        folder: Of the pairs.
-        output: Write what was found to this JSON file.
-    """
-    check_outputs([output])
-    pairs = sorted(path.parent for path in folder.glob("*/port.py"))
-    if not pairs:
-        raise FileNotFoundError(f"there is no port.py in a folder of {folder}: expected pairs")
+def zoo() -> None:
+    """Judge each pair of the zoo, as it is and with each of its mistakes, and write zoo.json."""
     found = {}
-    for pair in pairs:
+    for pair in sorted(path.parent for path in ZOO.glob("*/port.py")):
         print(pair.name, flush=True)
         found[pair.name] = measured(pair)
-        content = (json.dumps(found, indent=1) + "\n").encode()  # after each, as it takes long
-        write_or_rescue(output, content, "what was found")
+    ZOO.with_suffix(".json").write_text(json.dumps(found, indent=1) + "\n")
 
 
 def measured(pair: Path) -> dict[str, Any]:
@@ -95,3 +85,7 @@ def table(found: Mapping[str, Mapping[str, Any]]) -> str:
     count, caught, named, false = total
     lines.append(f"| all | | {caught} of {count} | {named} of {count} | {false} |")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    zoo()

@@ -11,7 +11,7 @@ from parity_tests import assert_same_training
 from parity_tests.__main__ import main
 from parity_tests.check.messages import ProcessEnded
 from parity_tests.check.models.reference import KerasProcess
-from parity_tests.tests.models.test_zoo import ZOO
+from parity_tests.tests.models.sensitivity import ZOO
 
 ORIGINAL = """
 import keras

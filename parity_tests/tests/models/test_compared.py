@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from parity_tests.check.models.compared import FLOOR, Compared, compare, folded_like, largest
+from parity_tests.check.compared import FLOOR, Compared, compare, folded_like, largest
 
 
 def compared(port, truth, others=(), dtype="float64", where="l", scale=0.0):

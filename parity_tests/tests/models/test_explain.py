@@ -6,9 +6,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from parity_tests.check.compared import Compared
 from parity_tests.check.messages import PortError
 from parity_tests.check.models.asking import STEPS
-from parity_tests.check.models.compared import Compared
 from parity_tests.check.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.check.models.sides import WHOLE
 from parity_tests.traps.finding import Finding

@@ -97,6 +97,7 @@ def test_a_unit_is_described_with_its_weights_by_role():
         "path": unit.path,
         "name": "dense",
         "class": "Dense",
+        "channels first": False,
         "inner": "Dense",
         "weights": {"kernel": [unit.kernel.path, [4, 3]], "bias": [unit.bias.path, [3]]},
     }

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from parity_tests.check.models import examination
 from parity_tests.check.models.examination import examine
 from parity_tests.tests.models import sensitivity, timing
-from parity_tests.tests.models.sensitivity import mistakes
+from parity_tests.tests.models.sensitivity import ZOO, mistakes
 
-ZOO = Path(__file__).parent / "zoo"
 PAIRS = sorted(path.name for path in ZOO.iterdir() if (path / "port.py").is_file())
 QUICK = ("cnn", "float64")
 """The pair that is judged each time; the others, and all mistakes, in `make soak`."""
@@ -81,7 +81,7 @@ def test_what_torchvision_does_otherwise_than_keras_is_named(name):
 
 
 def test_the_readme_shows_what_the_commands_found():
-    readme = Path(sensitivity.__file__).with_name("README.md").read_text()
+    readme = Path(examination.__file__).with_name("README.md").read_text()
     found = json.loads(ZOO.with_suffix(".json").read_text())
     judged = {name: [of["mistake"] for of in row["mistakes"]] for name, row in found.items()}
     assert judged == {name: [of["expected"] for of in mistakes(ZOO / name)] for name in PAIRS}

@@ -1,0 +1,192 @@
+"""The verdict on each rung of the port of a Keras model, and what explains those that fail."""
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from parity_tests.check.compared import Compared
+from parity_tests.check.messages import PortError
+from parity_tests.check.models.draws import Draws
+from parity_tests.check.models.explain import ModelSearch, cannot_tell, grouped
+from parity_tests.check.models.ladder import RUNGS, ModelLadder
+from parity_tests.check.results import FAIL, NOT_JUDGED, PASS, Verdicts, print_wrapped
+from parity_tests.traps.finding import Finding
+
+VAGUE = 0.1
+"""Bound from which on agreement proves nothing."""
+FAR = 1000
+"""How much more a difference within is than a bound that cannot hide what it leads to."""
+PENALTY = "loss: the penalty on the weights is missing"
+"""The name of a mistake."""
+WITHIN = ("layers", "between")
+OF_WHOLE = ("outputs", "loss", "gradients", "update", "trajectory")
+
+
+@dataclass
+class Judging:
+    """The judgement of a port that was settled.
+
+    Attributes:
+        verdicts: Takes what is found.
+        ladder: Of the model and its port.
+        edits: The mistakes that can be made in the model, as its process describes them.
+        measure: Has the yardsticks answer, where a difference has to be weighed.
+    """
+
+    verdicts: Verdicts
+    ladder: ModelLadder
+    edits: Sequence[dict[str, Any]]
+    measure: Callable[[], None]
+
+    def judge(self) -> None:
+        """Judge each rung, and explain those that fail."""
+        self.search = ModelSearch(self.ladder, self.edits)
+        made: list[str] = []
+        for rung in RUNGS if self._judge_noise() else ():
+            made += self._judge(rung, made)
+        self.search.judged = [rung for rung in self.verdicts.judged if rung in RUNGS]
+        if self._decays():
+            for rung in self.verdicts.failed:
+                said = "but that the update has the penalty on the weights, and the loss has not"
+                self.verdicts.add(rung, PASS, said)
+            self.ladder.unseen.add("the losses after the first step, which lack the penalty")
+        if any(rung in RUNGS for rung in self.verdicts.failed):
+            found = self.search.explain()
+            self.verdicts.shown["hypotheses"] = self.search.tried
+            if place := self._otherwise(found):
+                for rung in self.verdicts.failed:
+                    said = f"{place} is another, and all that follows agrees"
+                    self.verdicts.add(rung, NOT_JUDGED, f"{said}")
+            else:
+                self.verdicts.findings += self._explained(found)
+        for finding in self.verdicts.findings:
+            print_wrapped(f"-> {finding}", indent=3)
+        self.verdicts.parts = sorted(self.ladder.unseen)
+        for part in self.verdicts.parts:
+            print_wrapped(f"not judged: {part}")
+        if not self.verdicts.failed:
+            self.verdicts.cannot_tell = list(cannot_tell(self.ladder, self.edits))
+        for name in self.verdicts.cannot_tell:
+            print_wrapped(f"with this batch the check cannot tell: {name}")
+
+    def _decays(self) -> bool:
+        """Return whether the port has the model's penalty in its update, as a weight decay.
+
+        Then its loss and its gradients lack it, and all weights agree.
+        """
+        failed = self.verdicts.failed
+        if PENALTY not in {edit["name"] for edit in self.edits} or "loss" not in failed:
+            return False
+        if not {*failed} <= {"loss", "gradients", "trajectory"}:
+            return False
+        weights = self.ladder.compared("trajectory", [])
+        later = all(not c.fails or c.label.startswith("losses") for c in weights)
+        without = (c for r in ("loss", "gradients") for c in self.ladder.compared(r, [], [PENALTY]))
+        return later and not any(compared.fails for compared in without)
+
+    def _otherwise(self, found: Sequence[Finding]) -> str:
+        """Return what a port computes in another way, as a last layer before pooling; "" of none.
+
+        It differs within, by far more than the rungs of the whole leave room for, no mistake makes
+        the model do so, and all of those rungs agree.
+        """
+        compared = self.verdicts.shown["compared"]
+        within = [c for c in compared if c["rung"] in WITHIN and not c["difference"] <= c["bound"]]
+        room = max((c["bound"] for c in compared if c["rung"] not in WITHIN), default=math.inf)
+        if (
+            set(self.verdicts.failed) <= set(WITHIN)
+            and all(self.verdicts.status(rung) == PASS for rung in OF_WHOLE)
+            and not any(finding.mistakes for finding in found)
+            and min(c["difference"] for c in within) > FAR * room
+        ):
+            return str(within[0]["label"])
+        return ""
+
+    def _explained(self, found: Sequence[Finding]) -> Iterator[str]:
+        if missing := self.search.missing():
+            said = " and ".join(grouped(missing))
+            yield f"mapping: {said}, since the port has no such weight"
+        for finding in found:
+            mistakes, others = grouped(finding.mistakes), grouped(finding.alternatives)
+            yield str(replace(finding, mistakes=mistakes, alternatives=others))
+
+    def _judge_noise(self) -> bool:
+        """Judge what is switched off in all that follows; return whether nothing else is drawn."""
+        draws = Draws(self.ladder.port, self.ladder.truth)
+        if draws.draws_others():
+            said = "the port draws random numbers otherwise than by dropout: no more can be judged"
+            if any(
+                of.startswith("Gaussian") for of in self.ladder.truth.noise(True)
+            ):  # as torch has none
+                self.verdicts.add("noise", NOT_JUDGED, f"{said}")
+            else:
+                self._fail_noise(said)
+            return False
+        if wrong := draws.differences():
+            self._fail_noise(*wrong)
+        elif self.ladder.truth.noise(True):
+            judged, left = draws.judged()
+            self.ladder.unseen.update(left)
+            self.verdicts.add("noise", PASS, f"by {judged}; it is switched off in what follows")
+        return True
+
+    def _fail_noise(self, *said: str) -> None:
+        self.verdicts.add("noise", FAIL, f"{'; '.join(said)}")
+        self.verdicts.findings += [f"noise: {text}" for text in said]
+
+    def _judge(self, rung: str, made: list[str]) -> list[str]:
+        """Judge a rung; return the mistake that is the framework's own, if that explains it."""
+        try:
+            every = list(self.ladder.compared(rung, made))
+            if any(compared.fails for compared in every):  # else no bound has to be measured
+                self.measure()
+                every = list(self.ladder.compared(rung, made))
+        except PortError as error:
+            self.verdicts.add(rung, NOT_JUDGED, f"{error}")
+            return []
+        if not every:
+            if rung != "statistics":
+                self.verdicts.add(rung, NOT_JUDGED, "nothing to compare")
+            return []
+        if rung in ("gradients", "update") and not any(c.truth.any() for c in every):
+            self.verdicts.add(rung, NOT_JUDGED, "all are 0 in the model, which proves nothing")
+            return []
+        self._say_ambiguous(every)
+        wrong = [compared for compared in every if compared.fails]
+        own = self.search.of_framework(rung, made) if wrong else []
+        with_own = list(self.ladder.compared(rung, [*made, *own])) if own else every
+        if right := own and not any(compared.fails for compared in with_own):
+            every = with_own
+        self.verdicts.shown["compared"] += [{"rung": rung, **c.as_json()} for c in every]
+        if right:
+            self.verdicts.add(rung, PASS, f"but that {' and '.join(grouped(own))}")
+            return own
+        worst = max(every, key=lambda c: c.difference / c.bound if c.bound else np.inf)
+        if not wrong and all(c.bound > VAGUE for c in every):
+            least = min(c.bound for c in every)
+            self.verdicts.add(rung, NOT_JUDGED, f"a port may be off by {least:.0e} here")
+            return []
+        if vague := [c.bound for c in every if c.bound > VAGUE]:
+            where = f"{len(vague)} tensors of {rung}, where a port may be off"
+            self.ladder.unseen.add(f"{where} by up to {max(vague):.0e}")
+        if wrong:
+            first = wrong[0]
+            others = f" ({len(wrong)} of {len(every)} tensors differ)" if len(wrong) > 1 else ""
+            self.verdicts.add(rung, FAIL, f"{first.label}{others}\n  {first.message}")
+        else:
+            shown = f"worst {worst.difference:.0e} of {worst.bound:.0e}"
+            self.verdicts.add(rung, PASS, f"({len(every)} tensors, {shown})")
+        return []
+
+    def _say_ambiguous(self, every: list[Compared]) -> None:
+        unsure = [compared for compared in every if compared.own > 1e-4]
+        if self.ladder.dtype == "float64" and unsure:
+            worst = max(unsure, key=lambda compared: compared.own)
+            others = f", as do {len(unsure) - 1} others by less" if len(unsure) > 1 else ""
+            self.verdicts.say(
+                f"Keras itself is ambiguous here: {worst.label} differs by {worst.own:.0e} between "
+                f"its backends tensorflow and torch{others}"
+            )
