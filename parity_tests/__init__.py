@@ -1,8 +1,8 @@
 """The proof that the port and the reference compute the same.
 
-The folders: `ladder`, the proof itself; `traps`, known mistakes; `ports`, the check of a user's
-port; `models`, that of any Keras model's port; `measurements`; and `tests`. For the tests of a
-project of one's own: `from parity_tests import assert_same_training`.
+The folders: `ladder`, the proof itself; `traps`, known mistakes; `check`, the check of a user's
+port; `measurements`; and `tests`. For the tests of a project of one's own:
+`from parity_tests import assert_same_training`.
 """
 
 import lazy_loader

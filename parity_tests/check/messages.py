@@ -12,6 +12,9 @@ import numpy as np
 import safetensors.numpy
 from safetensors import SafetensorError
 
+SAVED = (".keras", ".h5", ".hdf5")
+"""Endings of the names of files in which Keras saves a model."""
+
 
 class PortError(RuntimeError):
     """The port did not answer: it raised an error."""

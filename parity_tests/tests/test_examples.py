@@ -163,7 +163,7 @@ def test_the_example_of_a_page_prints_the_accuracies(html, beside_mnist, capsys)
 
 
 def test_the_example_of_a_model_is_the_first_pair_of_the_zoo(tmp_path, monkeypatch):
-    (example,) = blocks("parity_tests/models/README.md", "python")
+    (example,) = blocks("parity_tests/check/models/README.md", "python")
     for name in ("original.py", "port.py"):
         source = ROOT / "parity_tests" / "tests" / "models" / "zoo" / "mlp" / name
         (tmp_path / name).write_text(source.read_text())
@@ -232,5 +232,5 @@ def test_every_python_block_is_one_of_these():
     assert found - {of_ports} == {
         "README.md", "torch_port/README.md", "tf_reference/README.md",
         "parity_tests/traps/README.md", "parity_tests/page/README.md",
-        "parity_tests/models/README.md",
+        "parity_tests/check/models/README.md",
     }  # fmt: skip

@@ -28,17 +28,16 @@ MAY_IMPORT = {
         "torch_port",
         "torch",
     },
-    "parity_tests/ports": {
+    "parity_tests/check/keras": {
         "parity_tests/check",
         "parity_tests/check/guest",
-        "parity_tests/program",
+        "tensorflow",
         "torch",
     },
-    "parity_tests/models": {
+    "parity_tests/check/models": {
         "parity_tests/check",
         "parity_tests/check/guest",
         "parity_tests/ladder",
-        "parity_tests/ports",
         "parity_tests/program",
         "parity_tests/traps",
     },
@@ -96,15 +95,16 @@ def test_a_module_imports_only_what_its_folder_may(module):
 @pytest.mark.parametrize(
     ("module", "line", "other"),
     [
-        ("parity_tests/ladder/oracle.py", "from parity_tests.ports import check", "ports"),
-        ("parity_tests/ladder/oracle.py", "from ..ports import check", "ports"),
+        ("parity_tests/ladder/oracle.py", "from parity_tests.check import process", "check"),
+        ("parity_tests/ladder/oracle.py", "from ..check import process", "check"),
         ("parity_tests/ladder/oracle.py", "import parity_tests.traps.catalogue", "traps"),
         ("parity_tests/ladder/oracle.py", "import torch", "torch"),
-        ("parity_tests/traps/loss.py", "def f():\n    import parity_tests.ports", "ports"),
+        ("parity_tests/traps/loss.py", "def f():\n    import parity_tests.check", "check"),
         ("parity_tests/check/seen.py", "import torch", "torch"),
-        ("parity_tests/check/seen.py", "from parity_tests.ports.watch import Watch", "ports"),
+        ("parity_tests/check/seen.py", "from parity_tests.check.models import data", "models"),
         ("parity_tests/check/guest/steps.py", "from parity_tests.traps import trap", "traps"),
-        ("parity_tests/ports/find.py", "from parity_tests.check.keras import units", "models"),
+        ("parity_tests/check/models/data.py", "from ..keras import units", "check/keras"),
+        ("parity_tests/check/keras/file.py", "from parity_tests.traps import trap", "traps"),
         ("parity_tests/traps/loss.py", "from parity_tests.check.guest import find", "check/guest"),
         ("parity_tests/program/train.py", "from torch_port import training", "torch_port"),
         ("parity_tests/program/train.py", "from parity_tests.ladder import oracle", "ladder"),

@@ -4,6 +4,10 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+import torch
+
+from parity_tests.check.guest.modules import call_module
 from parity_tests.check.messages import NotObservable
 
 ROLES = {
@@ -102,3 +106,52 @@ def call(function: Callable, filled: Mapping[str, Any]) -> Any:
     positional = [n for n, p in parameters.items() if p.kind is p.POSITIONAL_ONLY and n in filled]
     others = {name: value for name, value in filled.items() if name not in positional}
     return function(*(filled[name] for name in positional), **others)
+
+
+def usual_step(names: Mapping[str, Any]) -> Callable[..., Any] | None:
+    """Return the usual training step of a file that has a loss and an optimizer, but none."""
+    kinds = torch.nn.modules.loss._Loss
+    named = [value for name, value in names.items() if OF_NAME.get(name) == "criterion"]
+    losses = [value for value in named if callable(value) and not inspect.isclass(value)]
+    losses += [value for value in names.values() if isinstance(value, kinds)]
+    optimizers = [v for v in names.values() if isinstance(v, torch.optim.Optimizer)]
+    if not losses or not optimizers:
+        return None
+
+    def training_step(model: Any, images: Any, labels: Any) -> Any:
+        optimizers[0].zero_grad()
+        value = losses[0](call_module(model, *several(images)), labels)
+        value.backward()
+        optimizers[0].step()
+        return value
+
+    return training_step
+
+
+def brought(names: Mapping[str, Any]) -> tuple[list[Any], list[Any]] | None:
+    """Return inputs and targets that the file brings; None if it brings none."""
+    if callable(batch := names.get("batch")) and not inspect.signature(batch).parameters:
+        found = batch()
+    else:
+        found = names.get("inputs"), names.get("targets")
+    if not isinstance(found, tuple | list) or len(found) != 2:
+        return None
+    inputs, targets = (several(item) for item in found)
+    arrays = all(isinstance(a, torch.Tensor | np.ndarray) for a in (*inputs, *targets))
+    return (inputs, targets) if arrays else None
+
+
+def said_of_itself(names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file says of the layout of its data, and of its weights."""
+    found = {}
+    for name in ("layout", "mapping"):
+        said = names.get(name)
+        texts = [*said.items()] if isinstance(said, dict) else [(said,)]
+        if all(isinstance(text, str) for item in texts for text in item):
+            found[name] = said
+    return found
+
+
+def several(item: Any) -> list[Any]:
+    """Return the items of a list or a tuple; of another one, itself."""
+    return list(item) if isinstance(item, tuple | list) else [item]

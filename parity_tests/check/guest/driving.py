@@ -13,7 +13,16 @@ import numpy as np
 import torch
 
 from parity_tests.check.guest import source
-from parity_tests.check.guest.arguments import OF_NAME, call, fill, roles
+from parity_tests.check.guest.arguments import (
+    OF_NAME,
+    brought,
+    call,
+    fill,
+    roles,
+    said_of_itself,
+    several,
+    usual_step,
+)
 from parity_tests.check.guest.find import (
     Loose,
     find_models,
@@ -23,7 +32,7 @@ from parity_tests.check.guest.find import (
     is_theirs,
     tensors,
 )
-from parity_tests.check.guest.modules import call_module, unwrapped
+from parity_tests.check.guest.modules import unwrapped
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import NotObservable, UnusablePort, numbered
 from parity_tests.check.samples import IMAGES, LABELS
@@ -83,7 +92,7 @@ class Driver:
         defined = source.functions(tree)
         order = [step] if step else list(source.steps(tree))
         known = (function_of(name, names) for name in order)
-        if of_keras and not step and not any(known) and (usual := self._usual_step()):
+        if of_keras and not step and not any(known) and (usual := usual_step(names)):
             names["training_step"] = usual
             order = ["training_step"]
         if not order:
@@ -101,6 +110,12 @@ class Driver:
             )
         self.made: torch.optim.Optimizer | None = None
         self.calls: dict[str, Callable] = {}
+        self._find_calls(order, defined)
+        self._make_optimizer()
+
+    def _find_calls(self, order: list[str], defined: dict[str, ast.FunctionDef]) -> None:
+        """Find the functions that may be called, and which of them are loops."""
+        names = self.names
         for name in [*order, *(n for n in source.LOOPS if callable(names.get(n)))]:
             function = function_of(name, names) or self._method(name)
             if function is not None:
@@ -110,10 +125,13 @@ class Driver:
             raise UnusablePort(f"it has no function {order[0]}{near}: name another with --step")
         with_loader = [n for n, f in self.calls.items() if "loader" in roles(f).values()]
         self.loops = [n for n in self.calls if source.is_loop(n, defined) or n in with_loader]
+
+    def _make_optimizer(self) -> None:
+        """Make an optimizer, if one is taken and the file makes none."""
+        first = next(iter(self.models))
         takes = {role for function in self.calls.values() for role in roles(function).values()}
-        given = self._given(next(iter(self.models)))
-        if "optimizer" in takes and "optimizer" not in given:
-            held = list(tensors(self.models[next(iter(self.models))]).values())
+        if "optimizer" in takes and "optimizer" not in self._given(first):
+            held = list(tensors(self.models[first]).values())
             self.made = torch.optim.SGD(held, lr=1e-3)
 
     def _needs_no_model(self, name: str) -> bool:
@@ -145,6 +163,7 @@ class Driver:
                 {
                     "name": name,
                     "loop": name in self.loops,
+                    "alone": not self._data_of(function),
                     "takes": sorted(
                         set(roles(function).values()) & {*DATA, "epochs", "batch_size"}
                     ),
@@ -155,46 +174,9 @@ class Driver:
             "made": self.made is not None,
             "names": [name for name in BOOK if callable(self.names.get(name))],
             "modules": {name: id(unwrapped(model)) for name, model in self.models.items()},
-            **{name: self.names.get(name) for name in ("layout", "mapping") if self._says(name)},
-            "brings": self.of_keras and self.brought() is not None,
+            **(said_of_itself(self.names) if self.of_keras else {}),
+            "brings": self.of_keras and brought(self.names) is not None,
         }
-
-    def _says(self, name: str) -> bool:
-        """Return whether the file says of itself how its data or its weights are laid out."""
-        said = self.names.get(name)
-        texts = [*said.items()] if isinstance(said, dict) else [(said,)]
-        return self.of_keras and all(isinstance(text, str) for item in texts for text in item)
-
-    def brought(self) -> tuple[list[Any], list[Any]] | None:
-        """Return inputs and targets that the file brings; None if it brings none."""
-        if callable(batch := self.names.get("batch")) and not inspect.signature(batch).parameters:
-            found = batch()
-        else:
-            found = self.names.get("inputs"), self.names.get("targets")
-        if not isinstance(found, tuple | list) or len(found) != 2:
-            return None
-        inputs, targets = (_several(item) for item in found)
-        arrays = all(isinstance(a, torch.Tensor | np.ndarray) for a in (*inputs, *targets))
-        return (inputs, targets) if arrays else None
-
-    def _usual_step(self) -> Callable[..., Any] | None:
-        """Return the usual training step of a file that has a loss and an optimizer, but none."""
-        kinds = torch.nn.modules.loss._Loss
-        named = [value for name, value in self.names.items() if OF_NAME.get(name) == "criterion"]
-        losses = [value for value in named if callable(value) and not inspect.isclass(value)]
-        losses += [value for value in self.names.values() if isinstance(value, kinds)]
-        optimizers = [v for v in self.names.values() if isinstance(v, torch.optim.Optimizer)]
-        if not losses or not optimizers:
-            return None
-
-        def training_step(model: Any, images: Any, labels: Any) -> Any:
-            optimizers[0].zero_grad()
-            value = losses[0](call_module(model, *_several(images)), labels)
-            value.backward()
-            optimizers[0].step()
-            return value
-
-        return training_step
 
     def _needs_optimizer(self, item: tuple[str, Callable]) -> bool:
         """Return whether a function can be called only with an optimizer that is made here."""
@@ -212,17 +194,15 @@ class Driver:
         if how["name"] == "load_mnist":
             return self._load_mnist(how)
         if how["name"] == "batch":
-            inputs, targets = self.brought() or ([], [])
-            found = {f"inputs {i}": item for i, item in enumerate(inputs)}
-            return found | {f"targets {i}": item for i, item in enumerate(targets)}
+            kinds = zip(("inputs", "targets"), brought(self.names) or (), strict=False)
+            return {f"{kind} {i}": a for kind, of in kinds for i, a in enumerate(of)}
         if self.of_keras:
             parts = [numbered(arrays, name) for name in ("inputs", "targets")]
             inputs, targets = ([torch.from_numpy(a) for a in part] for part in parts)
             if how["name"] in self.loops:
                 return self._run_loop(how, *map(_single, (inputs, targets)))
-            for batch in zip(
-                *(t.split(how["batch_size"]) for t in (*inputs, *targets)), strict=True
-            ):
+            data = torch.utils.data.TensorDataset(*inputs, *targets)
+            for batch in torch.utils.data.DataLoader(data, how["batch_size"]):
                 of = batch[: len(inputs)], batch[len(inputs) :]
                 self._take(how, self.calls[how["name"]], *map(_single, of))
             return None
@@ -238,17 +218,15 @@ class Driver:
             return self._run_loop(how, *batch)
         for first in range(0, len(arrays["images"]), how["batch_size"]):
             last = first + how["batch_size"]
-            if of_images.startswith("(784"):
-                part = batch[0][:, first:last], batch[1][first:last]
-            else:
-                part = batch[0][first:last], batch[1][first:last]
-            self._take(how, self.calls[how["name"]], *part)
+            columns = of_images.startswith("(784")
+            part = batch[0][:, first:last] if columns else batch[0][first:last]
+            self._take(how, self.calls[how["name"]], part, batch[1][first:last])
         return None
 
     def _take(self, how: Mapping[str, Any], function: Callable, images: Any, labels: Any) -> Any:
         given = {**self._given(how["model"]), "images": images, "labels": labels}
         given |= {"batch": Batch((images, labels)), "data": Batch((images, labels))}
-        filled = self._in_order(function, given, [*_several(images), *_several(labels)])
+        filled = self._in_order(function, given, [*several(images), *several(labels)])
         filled = filled or fill(function, given, self.names, ("model", "images", "labels"))
         weights = list(tensors(self.models[how["model"]]).values())
         before = [w.detach().clone() for w in weights]
@@ -258,17 +236,20 @@ class Driver:
             self.watch.add(weights, before, _number(returned))  # without autograd, as it seems
         return returned
 
+    def _data_of(self, function: Callable) -> list[str]:
+        """Return the names of the arguments that a function needs, and that may be data."""
+        parameters = inspect.signature(function).parameters
+        return [
+            name
+            for name, role in roles(function).items()
+            if role not in NOT_DATA and parameters[name].default is inspect.Parameter.empty
+        ]
+
     def _in_order(
         self, function: Callable, given: Mapping[str, Any], parts: list[Any]
     ) -> dict[str, Any]:
         """Return the arguments of a step that takes several inputs or targets, one by one."""
-        found = roles(function)
-        parameters = inspect.signature(function).parameters
-        data = [
-            name
-            for name, role in found.items()
-            if role not in NOT_DATA and parameters[name].default is inspect.Parameter.empty
-        ]
+        found, data = roles(function), self._data_of(function)
         if len(parts) == 2 or len(data) != len(parts):
             return {}
         others = {name: given[role] for name, role in found.items() if role in given}
@@ -311,7 +292,7 @@ class Driver:
             raise NotObservable(f"{how['name']} takes images and no labels")
         if isinstance(images, np.ndarray):
             images, labels = torch.from_numpy(images), torch.from_numpy(labels)
-        data = torch.utils.data.TensorDataset(*_several(images), *_several(labels))
+        data = torch.utils.data.TensorDataset(*several(images), *several(labels))
         loader = torch.utils.data.DataLoader(data, how["batch_size"])
         given = {**self._given(how["model"]), "images": images, "labels": labels, "loader": loader}
         given |= {"data": loader, "dataset": data, "batch": loader}
@@ -360,10 +341,6 @@ def exhausted(returned: Any) -> Any:
         for _ in returned:
             pass
     return returned
-
-
-def _several(item: Any) -> list[Any]:
-    return list(item) if isinstance(item, tuple | list) else [item]
 
 
 def _single(items: Sequence[Any]) -> Any:

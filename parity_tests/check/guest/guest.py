@@ -6,7 +6,6 @@ steps that are asked for it is ended. So nothing has to be put back, and nothing
 """
 
 import gc
-import inspect
 import os
 import sys
 from collections.abc import Mapping
@@ -23,10 +22,10 @@ from parity_tests.check.guest import modules, source, unattended
 from parity_tests.check.guest.answering import described
 from parity_tests.check.guest.containment import contain
 from parity_tests.check.guest.driving import Driver
-from parity_tests.check.guest.modules import Asked, Outermost, state, to_numpy
+from parity_tests.check.guest.modules import Asked, Outermost, state, to_numpy, trained
 from parity_tests.check.guest.noise import Noise
 from parity_tests.check.guest.steps import Step, moved_by, shown
-from parity_tests.check.guest.tensors import copy
+from parity_tests.check.guest.tensors import copy, held, names_of_weights
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import NotObservable, UnusablePort, decode, encode
 from parity_tests.check.samples import PIXELS
@@ -160,12 +159,12 @@ class Guest:
             try:
                 with self.watch:
                     found = driver.call(call["drive"], arrays)
-                held = (
+                others = (
                     tensor
                     for name, value in [*self.names.items(), *driver.models.items()]
-                    for _, tensor in _held(name, value, 3)
+                    for _, tensor in held(name, value, 3)
                 )
-                self.watch.settle(held)
+                self.watch.settle(others)
                 loaded = found if call["drive"]["name"] in ("load_mnist", "batch") else {}
                 self._finish("", {f"returned {k}": to_numpy(a) for k, a in loaded.items()})
             except NotObservable as error:
@@ -184,7 +183,7 @@ class Guest:
         if self.answer is None:
             return
         if self.of_keras:
-            module = self.module.module if self.module else _trained(step)
+            module = self.module.module if self.module else trained(step)
             step.state = {name: copy(w) for name, w in state(module).items()} if module else {}
             self.drawn = self.drawn or list(self.noise.drawn)
         if self.brief:  # of a long training, only what is shown is kept
@@ -239,10 +238,9 @@ class Guest:
         """Give the module its weights; and answer, if it is asked itself."""
         try:
             self.module = Asked(self.modules[call["module"]], self.noise)
-            held = state(self.module.module)
             for name, array in arrays.items():
                 if name.startswith("weight "):
-                    held[name.removeprefix("weight ")].data.copy_(torch.from_numpy(array))
+                    modules.load(self.module.module, name.removeprefix("weight "), array)
             unattended.seed(call.get("seed", 0))
             size = call.get("drive", {}).get("batch_size")  # of a step, of those that follow
             self.inputs = {n: a[:size] for n, a in arrays.items() if n.startswith("inputs ")}
@@ -294,7 +292,7 @@ class Guest:
         arrays: dict[str, np.ndarray] = dict(returned or {})
         if self.of_keras:
             self._show_modules(said, arrays)
-        names = self._names_of_weights() if self.named else {}
+        names = names_of_weights(str(self.path), self.names) if self.named else {}
         for number, step in enumerate(() if self.of_keras else self.watch.steps):
             of_step, found = shown(step, names, self.brief)
             said["steps"].append(of_step)
@@ -317,7 +315,7 @@ class Guest:
         steps = self.watch.steps
         said["trains"] = len(steps)
         module = (
-            self.module.module if self.module else next(filter(None, map(_trained, steps)), None)
+            self.module.module if self.module else next(filter(None, map(trained, steps)), None)
         )
         if module is None:
             return
@@ -332,31 +330,6 @@ class Guest:
                 outputs = self.module.called(self.inputs)
             arrays |= {f"outputs {i}": to_numpy(output) for i, output in enumerate(outputs)}
 
-    def _names_of_weights(self) -> dict[int, str]:
-        """Return what the program calls its weights, by their identity."""
-        found: dict[int, str] = {}
-        modules = [item for item in gc.get_objects() if isinstance(item, torch.nn.Module)]
-        for module in sorted(modules, key=lambda one: -sum(1 for _ in one.modules())):
-            for name, weight in module.named_parameters():
-                found.setdefault(id(weight), name.removeprefix("_orig_mod."))
-        frame = inspect.currentframe()
-        namespaces = [self.names]
-        while frame is not None:
-            if frame.f_code.co_filename == str(self.path):
-                namespaces.append(frame.f_locals)
-            frame = frame.f_back
-        for names in namespaces:
-            for name, value in list(names.items()):
-                for path, tensor in _held(name, value, 3):
-                    found.setdefault(id(tensor), path)
-        return found
-
-
-def _trained(step: Step) -> torch.nn.Module | None:
-    """Return the module whose call a step takes gradients of: that of the most weights."""
-    found = {id(call.module): call.module for call in step.calls}.values()
-    return max(found, key=lambda m: sum(w.numel() for w in m.parameters()), default=None)
-
 
 def _answer_of(child: int, answers: Connection) -> bytes:
     """Return the message of a child, or that it ended without one."""
@@ -369,20 +342,3 @@ def _answer_of(child: int, answers: Connection) -> bytes:
         answers.close()
     os.waitpid(child, 0)
     return message
-
-
-def _held(path: str, value: Any, depth: int) -> Any:
-    """Yield the tensors that a variable holds, with the path of each."""
-    if isinstance(value, torch.Tensor):
-        yield path, value
-    elif not depth or isinstance(value, type | ModuleType | torch.nn.Module):
-        return
-    elif isinstance(value, list | tuple):
-        for index, item in enumerate(value[:100]):
-            yield from _held(f"{path}[{index}]", item, depth - 1)
-    elif isinstance(value, dict):
-        for key, item in list(value.items())[:100]:
-            yield from _held(f"{path}[{key!r}]", item, depth - 1)
-    elif hasattr(value, "__dict__"):
-        for key, item in list(vars(value).items())[:100]:
-            yield from _held(f"{path}.{key}", item, depth - 1)

@@ -96,10 +96,28 @@ def unwrapped(module: Any) -> Any:
 
 
 def state(module: nn.Module) -> dict[str, torch.Tensor]:
-    """Return the weights and the running statistics of a module, by name."""
+    """Return the weights and the running statistics of a module, by name.
+
+    A weight that is computed, as by a weight normalization, counts, and not what it is made from.
+    """
     kept = set(module.state_dict())
-    buffers = {n: b for n, b in module.named_buffers() if b.is_floating_point() and n in kept}
-    return {**dict(module.named_parameters()), **buffers}
+    found: dict[str, torch.Tensor] = dict(module.named_parameters())
+    found |= {n: b for n, b in module.named_buffers() if b.is_floating_point() and n in kept}
+    found = {n: w for n, w in found.items() if ".parametrizations." not in f".{n}"}
+    for path, part in module.named_modules():
+        for name in getattr(part, "parametrizations", ()):
+            found[f"{path}.{name}".removeprefix(".")] = getattr(part, name)
+    return found
+
+
+def load(module: nn.Module, name: str, array: np.ndarray) -> None:
+    """Replace a weight or a running statistic, by its name."""
+    path, _, last = name.rpartition(".")
+    part = module.get_submodule(path)
+    if last in getattr(part, "parametrizations", ()):
+        setattr(part, last, torch.from_numpy(array))
+    else:
+        getattr(part, last).data.copy_(torch.from_numpy(array))
 
 
 def shown(number: int, step: Step, seen: nn.Module) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
@@ -135,6 +153,12 @@ def shown(number: int, step: Step, seen: nn.Module) -> tuple[dict[str, Any], dic
         for name, tensor in arrays.items()
         if tensor is not None
     }
+
+
+def trained(step: Step) -> nn.Module | None:
+    """Return the module whose call a step takes gradients of: that of the most weights."""
+    found = {id(call.module): call.module for call in step.calls}.values()
+    return max(found, key=lambda m: sum(w.numel() for w in m.parameters()), default=None)
 
 
 def _together(parts: Sequence[list[torch.Tensor]]) -> list[torch.Tensor]:
@@ -265,7 +289,9 @@ def _units(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
     for path, module in model.named_modules():
         if inside and path.startswith(inside):
             continue
-        own = list(module.parameters(recurse=False))
+        if path.endswith("parametrizations") or ".parametrizations." in f".{path}.":
+            continue
+        own = [*module.parameters(recurse=False), *getattr(module, "parametrizations", ())]
         own += [b for name, b in module.named_buffers("", False) if name.startswith("running_")]
         if isinstance(module, nn.MultiheadAttention):
             inside = f"{path}."
@@ -275,17 +301,16 @@ def _units(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
 
 def _described(path: str, module: nn.Module) -> dict[str, Any]:
     recurse = isinstance(module, nn.MultiheadAttention)
+    whole = state(module)
+    inside = [n for n, _ in module.named_children()] if not recurse else []
     held = {
-        name: [list(w.shape), w.requires_grad] for name, w in module.named_parameters("", recurse)
-    }
-    kept = module.state_dict()
-    held |= {
-        name: [list(b.shape), False]
-        for name, b in module.named_buffers("", recurse)
-        if b.is_floating_point() and name in kept
+        name: [list(w.shape), w.requires_grad]
+        for name, w in whole.items()
+        if not name.startswith(tuple(f"{part}." for part in inside))
     }
     scripted = isinstance(module, torch.jit.ScriptModule)
-    kinds: list[Any] = [k for k in type(module).__mro__ if k.__module__.startswith("torch.nn")]
+    of_torch = "torch.nn.modules"
+    kinds: list[Any] = [k for k in type(module).__mro__ if k.__module__.startswith(of_torch)]
     config = {}
     for name in CONFIG.split():
         value = getattr(module, name, None)

@@ -1,6 +1,9 @@
 """Tensors in the arguments of a function, and the graph that gradients go through."""
 
+import gc
+import inspect
 from collections.abc import Iterator, Sequence
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -104,3 +107,45 @@ def scalar(outputs: Sequence[torch.Tensor], given: Any) -> float:
         weighted = output.detach() if share is None else output.detach() * share
         total += float(weighted.double().sum())
     return total
+
+
+def names_of_weights(path: str, names: dict[str, Any]) -> dict[int, str]:
+    """Return what a program calls its weights, by their identity.
+
+    Args:
+        path: Of the program.
+        names: What it holds.
+    """
+    found: dict[int, str] = {}
+    modules = [item for item in gc.get_objects() if isinstance(item, torch.nn.Module)]
+    for module in sorted(modules, key=lambda one: -sum(1 for _ in one.modules())):
+        for name, weight in module.named_parameters():
+            found.setdefault(id(weight), name.removeprefix("_orig_mod."))
+    frame = inspect.currentframe()
+    namespaces = [names]
+    while frame is not None:
+        if frame.f_code.co_filename == path:
+            namespaces.append(frame.f_locals)
+        frame = frame.f_back
+    for held_names in namespaces:
+        for name, value in list(held_names.items()):
+            for place, tensor in held(name, value, 3):
+                found.setdefault(id(tensor), place)
+    return found
+
+
+def held(path: str, value: Any, depth: int) -> Any:
+    """Yield the tensors that a variable holds, with the path of each."""
+    if isinstance(value, torch.Tensor):
+        yield path, value
+    elif not depth or isinstance(value, type | ModuleType | torch.nn.Module):
+        return
+    elif isinstance(value, list | tuple):
+        for index, item in enumerate(value[:100]):
+            yield from held(f"{path}[{index}]", item, depth - 1)
+    elif isinstance(value, dict):
+        for key, item in list(value.items())[:100]:
+            yield from held(f"{path}[{key!r}]", item, depth - 1)
+    elif hasattr(value, "__dict__"):
+        for key, item in list(vars(value).items())[:100]:
+            yield from held(f"{path}.{key}", item, depth - 1)

@@ -168,11 +168,6 @@ def _loop_watched(training: Training) -> Iterator[None]:
             training.loss, training.batches = of, [(inputs[0], y_true, sample_weight)]
         return value
 
-    def gradient(tape: Any, target: Any, *arguments: Any, **options: Any) -> Any:
-        if training.batches and keras.ops.is_tensor(target):
-            training.value = float(keras.ops.convert_to_numpy(keras.ops.sum(target)))
-        return right_gradient(tape, target, *arguments, **options)
-
     def apply(optimizer: Any, *arguments: Any, **options: Any) -> None:
         training.optimizer = optimizer
         if training.batches:
@@ -181,15 +176,29 @@ def _loop_watched(training: Training) -> Iterator[None]:
 
     patched = [(keras.Layer, "__call__", call), (keras.losses.Loss, "__call__", loss)]
     patched += [(keras.optimizers.Optimizer, name, apply) for name in ("apply", "apply_gradients")]
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow
-
-        tensorflow.config.run_functions_eagerly(True)
-        right_gradient = tensorflow.GradientTape.gradient
-        patched.append((tensorflow.GradientTape, "gradient", gradient))
-    with ExitStack() as stack:
+    with ExitStack() as stack, _tape_watched(training):
         for owner, name, function in patched:
             stack.enter_context(mock.patch.object(owner, name, function))
+        yield
+
+
+@contextmanager
+def _tape_watched(training: Training) -> Iterator[None]:
+    """Note the loss that a loop takes gradients of."""
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    import tensorflow
+
+    tensorflow.config.run_functions_eagerly(True)
+    right = tensorflow.GradientTape.gradient
+
+    def gradient(tape: Any, target: Any, *arguments: Any, **options: Any) -> Any:
+        if training.batches and keras.ops.is_tensor(target):
+            training.value = float(keras.ops.convert_to_numpy(keras.ops.sum(target)))
+        return right(tape, target, *arguments, **options)
+
+    with mock.patch.object(tensorflow.GradientTape, "gradient", gradient):
         yield
 
 

@@ -12,8 +12,8 @@ from parity_tests.check.keras import units
 from parity_tests.check.keras.caught import Training, found_by_shape, rows, run
 from parity_tests.check.keras.inputs import drawn, listed, looked_up
 from parity_tests.check.keras.noise import Noise
-from parity_tests.check.keras.saved import SAVED, load
-from parity_tests.check.messages import UnusablePort, numbered
+from parity_tests.check.keras.saved import load
+from parity_tests.check.messages import SAVED, UnusablePort, numbered
 
 MAKERS = ("build_model", "make_model", "create_model", "get_model", "build", "model_fn")
 """Names of a function that returns the model, where it is not clear which does."""

@@ -8,9 +8,6 @@ import keras
 
 from parity_tests.check.messages import UnusablePort
 
-SAVED = (".keras", ".h5", ".hdf5")
-"""Endings of the names of files in which Keras saves a model."""
-
 
 def load(path: Path, floatx: str) -> Any:
     """Return the model of a file, computing in another dtype than it was saved in.

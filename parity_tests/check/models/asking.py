@@ -171,7 +171,7 @@ def find_module(process: Process) -> AskedModule:
         else:
             process.go_on(-1)
     calls = process.waits["calls"]
-    if calls and not calls[0]["takes"]:
+    if calls and calls[0]["alone"]:
         drive = {"name": calls[0]["name"], "model": next(iter(process.waits["models"]))}
         drive |= {"epochs": 1, "batch_size": 0}
         process.call({}, drive)

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.messages import PortError, ProcessEnded, UnusablePort
+from parity_tests.check.messages import SAVED, PortError, ProcessEnded, UnusablePort
 from parity_tests.check.models.asking import AskedModule, find_module
 from parity_tests.check.models.data import Data
 from parity_tests.check.models.judging import Judging
@@ -85,18 +85,10 @@ def examine(
             closing(Process(port, data, of_keras=True, limit=limit, **options))
         )
         asked = find_module(process)
+        truth, weights = _answering(truth, start, verdicts)
         kinds = [("float64", "torch"), ("float32", "tensorflow")]
-        try:
-            weights = truth.receive()[1]
-        except UnusablePort:
-            raise
-        except PortError as error:
+        if truth.backend == "torch":
             kinds = [("float32", "torch")]
-            truth = _elsewhere(error, start)
-            weights = truth.ask("describe")[1]
-            verdicts.say(
-                "TensorFlow cannot compute this model in float64: the truth is Keras on PyTorch"
-            )
         yards = (start(*kind) for kind in kinds if dtype == "float32" or "float64" in kind)
         examination = _Examination(verdicts, truth, weights, yards, asked, dtype)
         examination.settle()
@@ -119,22 +111,24 @@ def _require_frameworks(port: Path, reference: Path) -> None:
             )
 
 
-def _elsewhere(problem: PortError, start: Callable[[str, str], KerasProcess]) -> KerasProcess:
-    """Return the process of a model that TensorFlow cannot compute, on PyTorch.
-
-    Raises:
-        PortError: The problem, if PyTorch cannot either.
-    """
-    truth = start("float64", "torch")
+def _answering(
+    truth: KerasProcess, start: Callable[[str, str], KerasProcess], verdicts: Verdicts
+) -> tuple[KerasProcess, Arrays]:
+    """Return the process that can compute the model in float64, and its first weights."""
     try:
-        truth.ask("describe")
-    except (PortError, ProcessEnded):
-        raise problem from None
-    return truth
+        return truth, truth.receive()[1]
+    except UnusablePort:
+        raise
+    except PortError as problem:  # such as a pooling that TensorFlow has not in float64
+        other = start("float64", "torch")
+        try:
+            weights = other.ask("describe")[1]
+        except (PortError, ProcessEnded):
+            raise problem from None
+    verdicts.say("TensorFlow cannot compute this model in float64: the truth is Keras on PyTorch")
+    return other, weights
 
 
-SAVED = (".keras", ".h5", ".hdf5")
-"""Endings of the names of models that Keras saved."""
 MANY = 50
 """Numbers of a tensor from which on its spread says how it was drawn."""
 

@@ -139,47 +139,58 @@ class Judging:
 
     def _judge(self, rung: str, made: list[str]) -> list[str]:
         """Judge a rung; return the mistake that is the framework's own, if that explains it."""
+        add = self.verdicts.add
         try:
-            every = list(self.ladder.compared(rung, made))
-            if any(compared.fails for compared in every):  # else no bound has to be measured
-                self.measure()
-                every = list(self.ladder.compared(rung, made))
+            every, own = self._compared(rung, made)
         except PortError as error:
-            self.verdicts.add(rung, NOT_JUDGED, f"{error}")
+            add(rung, NOT_JUDGED, f"{error}")
             return []
         if not every:
             if rung != "statistics":
-                self.verdicts.add(rung, NOT_JUDGED, "nothing to compare")
+                add(rung, NOT_JUDGED, "nothing to compare")
             return []
         if rung in ("gradients", "update") and not any(c.truth.any() for c in every):
-            self.verdicts.add(rung, NOT_JUDGED, "all are 0 in the model, which proves nothing")
+            add(rung, NOT_JUDGED, "all are 0 in the model, which proves nothing")
             return []
         self._say_ambiguous(every)
-        wrong = [compared for compared in every if compared.fails]
-        own = self.search.of_framework(rung, made) if wrong else []
-        with_own = list(self.ladder.compared(rung, [*made, *own])) if own else every
-        if right := own and not any(compared.fails for compared in with_own):
-            every = with_own
         self.verdicts.shown["compared"] += [{"rung": rung, **c.as_json()} for c in every]
-        if right:
-            self.verdicts.add(rung, PASS, f"but that {' and '.join(grouped(own))}")
-            return own
-        worst = max(every, key=lambda c: c.difference / c.bound if c.bound else np.inf)
-        if not wrong and all(c.bound > VAGUE for c in every):
-            least = min(c.bound for c in every)
-            self.verdicts.add(rung, NOT_JUDGED, f"a port may be off by {least:.0e} here")
+        wrong = [compared for compared in every if compared.fails]
+        vague = [c.bound for c in every if c.bound > VAGUE]
+        if not wrong and len(vague) == len(every):
+            add(rung, NOT_JUDGED, f"a port may be off by {min(vague):.0e} here")
             return []
-        if vague := [c.bound for c in every if c.bound > VAGUE]:
+        if vague:
             where = f"{len(vague)} tensors of {rung}, where a port may be off"
             self.ladder.unseen.add(f"{where} by up to {max(vague):.0e}")
         if wrong:
             first = wrong[0]
             others = f" ({len(wrong)} of {len(every)} tensors differ)" if len(wrong) > 1 else ""
-            self.verdicts.add(rung, FAIL, f"{first.label}{others}\n  {first.message}")
+            add(rung, FAIL, f"{first.label}{others}\n  {first.message}")
+        elif own:
+            add(rung, PASS, f"but that {' and '.join(grouped(own))}")
         else:
+            worst = max(every, key=lambda c: c.difference / c.bound if c.bound else np.inf)
             shown = f"worst {worst.difference:.0e} of {worst.bound:.0e}"
-            self.verdicts.add(rung, PASS, f"({len(every)} tensors, {shown})")
-        return []
+            add(rung, PASS, f"({len(every)} tensors, {shown})")
+        return own
+
+    def _compared(self, rung: str, made: list[str]) -> tuple[list[Compared], list[str]]:
+        """Return what is compared on a rung, and the framework's own mistake if that explains it.
+
+        Only if something differs by more than the floor, the yardsticks are asked.
+        """
+        every: list[Compared] = []
+        for weighed in (False, True):
+            if weighed:
+                self.measure()
+            every = list(self.ladder.compared(rung, made))
+            if not any(compared.fails for compared in every):
+                break
+            if own := self.search.of_framework(rung, made):
+                with_own = list(self.ladder.compared(rung, [*made, *own]))
+                if not any(compared.fails for compared in with_own):
+                    return with_own, own
+        return every, []
 
     def _say_ambiguous(self, every: list[Compared]) -> None:
         unsure = [compared for compared in every if compared.own > 1e-4]

@@ -41,7 +41,7 @@ class KerasProcess:
         limit: float = 600.0,
         data: Path = Path("data"),
     ) -> None:
-        self.path, self.floatx, self.limit = path, floatx, limit
+        self.path, self.floatx, self.backend, self.limit = path, floatx, backend, limit
         self._connection, theirs = Pipe()
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._quarters = Quarters(path)

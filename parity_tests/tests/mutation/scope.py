@@ -56,20 +56,20 @@ JUDGES: dict[str, list[str]] = {
     "parity_tests/ladder/compare.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/tolerance.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
     "parity_tests/ladder/report.py": [f"{LADDER}/test_judge.py", f"{LADDER}/test_compare.py"],
-    "parity_tests/models/compared.py": [f"{MODELS}/test_compared.py"],
-    "parity_tests/models/units.py": [
+    "parity_tests/check/compared.py": [f"{MODELS}/test_compared.py"],
+    "parity_tests/check/keras/units.py": [
         f"{MODELS}/test_units.py",
         f"{MODELS}/test_joined.py",
         f"{MODELS}/test_traces.py",
     ],
-    "parity_tests/models/moves.py": RECIPES,
-    "parity_tests/models/recipes.py": RECIPES,
-    "parity_tests/models/explain.py": [
+    "parity_tests/check/models/moves.py": RECIPES,
+    "parity_tests/check/models/recipes.py": RECIPES,
+    "parity_tests/check/models/explain.py": [
         f"{MODELS}/test_explain.py",
         f"{MODELS}/test_explain_one.py",
     ],
     "parity_tests/check/mapping.py": [f"{CHECK}/test_mapping.py"],
-    "parity_tests/models/mapping.py": [f"{MODELS}/test_mapping.py"],
+    "parity_tests/check/models/mapping.py": [f"{MODELS}/test_mapping.py"],
     "parity_tests/traps/residual.py": [f"{TRAPS}/test_residual.py"],
     "parity_tests/traps/diagnosis.py": [f"{TRAPS}/test_search.py"],
     "parity_tests/traps/finding.py": [f"{TRAPS}/test_finding.py"],
