@@ -5,8 +5,15 @@ port; `measurements`; and `tests`. For the tests of a project of one's own:
 `from parity_tests import assert_same_training`.
 """
 
-import lazy_loader
+from typing import Any
 
-__getattr__, __dir__, __all__ = lazy_loader.attach(
-    __name__, submod_attrs={"check.models.examination": ["assert_same_training"]}
-)
+__all__ = ["assert_same_training"]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what is asked for, which no process of a user's file needs."""
+    if name in __all__:
+        from parity_tests.check.models.examination import assert_same_training
+
+        return assert_same_training
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

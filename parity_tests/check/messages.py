@@ -36,6 +36,17 @@ class UnusablePort(PortError):  # noqa: N818 (it is a verdict on the file)
     """The file is no port that can be checked."""
 
 
+def said_of_itself(names: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a file says of the layout of its data, and of its weights."""
+    layout, mapping = names.get("layout"), names.get("mapping")
+    pairs = mapping.items() if isinstance(mapping, dict) else ()
+    texts = bool(pairs) and all(isinstance(part, str) for pair in pairs for part in pair)
+    return {
+        "layout": layout if isinstance(layout, str) else None,
+        "mapping": mapping if texts else None,
+    }
+
+
 def numbered(arrays: Mapping[str, np.ndarray], name: str) -> list[np.ndarray]:
     """Return the arrays "name 0", "name 1" and so on, in this order: a message keeps none."""
     found: list[np.ndarray] = []

@@ -37,6 +37,19 @@ ROLES = {
 OF_NAME = {name: role for role, names in ROLES.items() for name in names.split()}
 
 
+class Batch(tuple):
+    """Images and labels, to be unpacked, or asked for by names such as "image" and "label"."""
+
+    def __getitem__(self, key: Any) -> Any:
+        """Return a part by its place, or by a name of its role."""
+        if not isinstance(key, str):
+            return super().__getitem__(key)
+        role = OF_NAME.get(key.lower(), "")
+        if role not in ("images", "labels"):
+            raise KeyError(key)
+        return super().__getitem__(("images", "labels").index(role))
+
+
 def roles(function: Callable) -> dict[str, str]:
     """Return the role of each argument that a function takes, by its name; "" if unknown."""
     parameters = inspect.signature(function).parameters.values()
@@ -139,17 +152,6 @@ def brought(names: Mapping[str, Any]) -> tuple[list[Any], list[Any]] | None:
     inputs, targets = (several(item) for item in found)
     arrays = all(isinstance(a, torch.Tensor | np.ndarray) for a in (*inputs, *targets))
     return (inputs, targets) if arrays else None
-
-
-def said_of_itself(names: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what a file says of the layout of its data, and of its weights."""
-    found = {}
-    for name in ("layout", "mapping"):
-        said = names.get(name)
-        texts = [*said.items()] if isinstance(said, dict) else [(said,)]
-        if all(isinstance(text, str) for item in texts for text in item):
-            found[name] = said
-    return found
 
 
 def several(item: Any) -> list[Any]:

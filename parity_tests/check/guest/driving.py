@@ -15,11 +15,11 @@ import torch
 from parity_tests.check.guest import source
 from parity_tests.check.guest.arguments import (
     OF_NAME,
+    Batch,
     brought,
     call,
     fill,
     roles,
-    said_of_itself,
     several,
     usual_step,
 )
@@ -34,7 +34,12 @@ from parity_tests.check.guest.find import (
 )
 from parity_tests.check.guest.modules import unwrapped
 from parity_tests.check.guest.watch import Watch
-from parity_tests.check.messages import NotObservable, UnusablePort, numbered
+from parity_tests.check.messages import (
+    NotObservable,
+    UnusablePort,
+    numbered,
+    said_of_itself,
+)
 from parity_tests.check.samples import IMAGES, LABELS
 
 SIZES = (784, 512, 10)
@@ -48,19 +53,6 @@ DATA = {"images", "labels", "batch", "loader", "data", "dataset"}
 
 NOT_DATA = {"model", "optimizer", "criterion", "device", "dtype", "weights", "epoch", "epochs"}
 """Roles of those that bring none."""
-
-
-class Batch(tuple):
-    """Images and labels, to be unpacked, or asked for by names such as "image" and "label"."""
-
-    def __getitem__(self, key: Any) -> Any:
-        """Return a part by its place, or by a name of its role."""
-        if not isinstance(key, str):
-            return super().__getitem__(key)
-        role = OF_NAME.get(key.lower(), "")
-        if role not in ("images", "labels"):
-            raise KeyError(key)
-        return super().__getitem__(("images", "labels").index(role))
 
 
 class Driver:
@@ -174,7 +166,7 @@ class Driver:
             "made": self.made is not None,
             "names": [name for name in BOOK if callable(self.names.get(name))],
             "modules": {name: id(unwrapped(model)) for name, model in self.models.items()},
-            **(said_of_itself(self.names) if self.of_keras else {}),
+            **said_of_itself(self.names),
             "brings": self.of_keras and brought(self.names) is not None,
         }
 

@@ -27,7 +27,13 @@ from parity_tests.check.guest.noise import Noise
 from parity_tests.check.guest.steps import Step, moved_by, shown
 from parity_tests.check.guest.tensors import copy, held, names_of_weights
 from parity_tests.check.guest.watch import Watch
-from parity_tests.check.messages import NotObservable, UnusablePort, decode, encode
+from parity_tests.check.messages import (
+    NotObservable,
+    UnusablePort,
+    decode,
+    encode,
+    said_of_itself,
+)
 from parity_tests.check.samples import PIXELS
 from torch_port.mnist import paths, verify
 
@@ -175,7 +181,7 @@ class Guest:
     def _on_pass(self, number: int) -> bool:
         """Wait here, if this is the pass that is asked about; return whether it was asked."""
         if self.answer is None and number == self.target:
-            self._send({"at": "pass", "number": number})
+            self._send({"at": "pass", "number": number, **said_of_itself(self.names)})
             return self._wait() is not None  # in a child
         return False
 

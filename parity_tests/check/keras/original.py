@@ -24,7 +24,7 @@ from parity_tests.check.keras import constants, units
 from parity_tests.check.keras.edits import Edit, applicable, holding, remade
 from parity_tests.check.keras.file import File
 from parity_tests.check.keras.inputs import listed, names
-from parity_tests.check.messages import UnusablePort
+from parity_tests.check.messages import UnusablePort, said_of_itself
 
 
 def main() -> None:
@@ -140,8 +140,7 @@ class Original(File):
             "inputs": names(self.model, self.batches[0][0]),
             "shapes": [list(a.shape[1:]) for a in keras.tree.flatten(self.batches[0][0])],
             "averages": bool(self.optimizer.use_ema),
-            "layout": self.names.get("layout"),
-            "mapping": self.names.get("mapping"),
+            **said_of_itself(self.names),
             "later": self.later,
             "parameters": int(self.model.count_params()),
         }

@@ -15,7 +15,7 @@ import numpy as np
 from parity_tests.check.guest.quarters import Quarters
 from parity_tests.check.messages import PortError, ProcessEnded, UnusablePort, decode, encode
 
-ROOT = Path(__file__).parents[3]
+PACKAGE = Path(__file__).parents[2]
 LAST = 10_000
 """Bytes of the errors of a process, of which the last line is shown."""
 
@@ -46,7 +46,11 @@ class KerasProcess:
         self._errors = tempfile.TemporaryFile()  # noqa: SIM115 (closed with the process)
         self._quarters = Quarters(path)
         environment = {**self._quarters.environment, "KERAS_BACKEND": backend}
-        environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(ROOT)}
+        # Only this package is lent to the interpreter, not what is installed beside it.
+        packages = self._quarters.folder / "packages"
+        packages.mkdir()
+        (packages / PACKAGE.name).symlink_to(PACKAGE, target_is_directory=True)
+        environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(packages)}
         # Threads that spin while they wait slow another process on the same cores a hundredfold.
         environment |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
         module = ["parity_tests.check.keras.original", str(theirs.fileno()), floatx]

@@ -63,6 +63,8 @@ class Settling:
         forms = forms_of(shapes, said["layout"] or self.described["layout"])
         forms = [self.form] if self.form else forms
         given = said["mapping"] or self.described["mapping"]
+        modules = {module["path"] for module in said["units"]}
+        given = given if modules & {*(given or ())} else None  # one of that name means another
         right = numbered(self.truth.trace(False)[1], "outputs")
         ways: list[PortSide] = []
         problems: list[PortError] = []
