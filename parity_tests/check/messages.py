@@ -36,6 +36,10 @@ class UnusablePort(PortError):  # noqa: N818 (it is a verdict on the file)
     """The file is no port that can be checked."""
 
 
+class OtherLayers(UnusablePort):
+    """The port has other layers than its model: it is another network."""
+
+
 def said_of_itself(names: Mapping[str, Any]) -> dict[str, Any]:
     """Return what a file says of the layout of its data, and of its weights."""
     layout, mapping = names.get("layout"), names.get("mapping")

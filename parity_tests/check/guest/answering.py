@@ -58,3 +58,16 @@ def described(error: BaseException, path: str) -> str:
             "open others beside __file__"
         )
     return text + (f" (line {line})" if line else "")
+
+
+def answer_of(child: int, answers: Connection) -> bytes:
+    """Return the message of a child, or that it ended without one."""
+    try:
+        message = answers.recv_bytes()
+    except EOFError:
+        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        return encode({"died": status}, {})
+    finally:
+        answers.close()
+    os.waitpid(child, 0)
+    return message

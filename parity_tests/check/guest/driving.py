@@ -138,7 +138,10 @@ class Driver:
         return makes and bool(takes & DATA) and takes <= {*DATA, "epochs", "batch_size"}
 
     def _method(self, name: str) -> Callable | None:
-        """Return the method of a class of which the file makes no instance."""
+        """Return the method of a model, or of a class of which the file makes no instance."""
+        for model in self.models.values():
+            if is_theirs(type(model)) and inspect.ismethod(method := getattr(model, name, None)):
+                return method
         given = self._given(next(iter(self.models)))
         for kind in list(self.names.values()):
             if inspect.isclass(kind) and is_theirs(kind) and name in vars(kind):

@@ -19,13 +19,13 @@ import numpy as np
 import torch
 
 from parity_tests.check.guest import modules, source, unattended
-from parity_tests.check.guest.answering import described
+from parity_tests.check.guest.answering import answer_of, described
 from parity_tests.check.guest.containment import contain
 from parity_tests.check.guest.driving import Driver
-from parity_tests.check.guest.modules import Asked, Outermost, state, to_numpy, trained
+from parity_tests.check.guest.modules import Asked, Outermost, state, trained
 from parity_tests.check.guest.noise import Noise
 from parity_tests.check.guest.steps import Step, moved_by, shown
-from parity_tests.check.guest.tensors import copy, held, names_of_weights
+from parity_tests.check.guest.tensors import copy, held, names_of_weights, to_numpy
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import (
     NotObservable,
@@ -220,7 +220,7 @@ class Guest:
                 self._become(call, arrays)
                 return call, arrays
             answering.close()
-            self.connection.send_bytes(_answer_of(child, answers))
+            self.connection.send_bytes(answer_of(child, answers))
 
     def _become(self, call: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Go on from here as what was asked: with other weights, or without dropout."""
@@ -325,7 +325,9 @@ class Guest:
         )
         if module is None:
             return
-        said |= {"module": id(module), "noise": self.drawn}
+        called = [call.module for step in steps[:1] for call in step.calls]
+        other = bool(called) and not any(module in set(one.modules()) for one in called)
+        said |= {"module": id(module), "noise": self.drawn, "other": other}
         for number, step in enumerate(steps):
             of_step, found = modules.shown(number, step, module)
             said["steps"].append(of_step)
@@ -335,16 +337,3 @@ class Guest:
             with torch.no_grad(), self.watch:
                 outputs = self.module.called(self.inputs)
             arrays |= {f"outputs {i}": to_numpy(output) for i, output in enumerate(outputs)}
-
-
-def _answer_of(child: int, answers: Connection) -> bytes:
-    """Return the message of a child, or that it ended without one."""
-    try:
-        message = answers.recv_bytes()
-    except EOFError:
-        status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-        return encode({"died": status}, {})
-    finally:
-        answers.close()
-    os.waitpid(child, 0)
-    return message

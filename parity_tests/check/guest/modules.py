@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, is_dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +14,7 @@ from torch.nn.modules.module import (
 )
 
 from parity_tests.check.guest.steps import Step
-from parity_tests.check.guest.tensors import copy, flat, tensors
+from parity_tests.check.guest.tensors import copy, flat, flat_outputs, tensors, to_numpy
 from parity_tests.check.messages import UnusablePort, numbered
 
 TOKENS = (nn.Embedding, nn.EmbeddingBag)
@@ -54,19 +54,24 @@ class Outermost:
     def __init__(self, settle: Callable[[], None]) -> None:
         self._settle = settle
         self._depth = 0
+        self._open: list[bool] = []
         self._calls: list[Call] = []
         self._met: list[torch.Tensor] = []
         register_module_forward_pre_hook(self._before)
         register_module_forward_hook(self._after, with_kwargs=True, always_call=True)
 
     def _before(self, module: nn.Module, given: Any) -> None:
-        if not self._depth and torch.is_grad_enabled() and _is_trained(module):
+        # A loss may be a module too, in which targets meet what comes of the model.
+        counts = bool(self._depth) or _is_trained(module)
+        if counts and not self._depth and torch.is_grad_enabled():
             self._settle()
-        self._depth += 1
+        self._open.append(counts)
+        self._depth += counts
 
     def _after(self, module: nn.Module, given: Any, options: Any, outputs: Any) -> None:
-        self._depth -= 1
-        if not self._depth and torch.is_grad_enabled() and _is_trained(module):
+        counts = self._open.pop()
+        self._depth -= counts
+        if counts and not self._depth and torch.is_grad_enabled():
             inputs = [copy(tensor) for tensor in tensors((given, options))]
             call = Call(unwrapped(module), inputs, flat_outputs(outputs), module.training)
             self._calls.append(call)
@@ -91,8 +96,9 @@ def _is_trained(module: nn.Module) -> bool:
 
 
 def unwrapped(module: Any) -> Any:
-    """Return the module that a compiled one was made from."""
-    return getattr(module, "_orig_mod", module)
+    """Return the module that a compiled or a parallel one was made from."""
+    parallel = isinstance(module, nn.DataParallel)
+    return module.module if parallel else getattr(module, "_orig_mod", module)
 
 
 def state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -327,21 +333,3 @@ def _described(path: str, module: nn.Module) -> dict[str, Any]:
 
 def _first(output: Any) -> Any:
     return output[0] if isinstance(output, tuple | list) else output
-
-
-def flat_outputs(outputs: Any) -> list[torch.Tensor]:
-    """Return the tensors that a model returns: one, in a tuple, a dict or a dataclass."""
-    if isinstance(outputs, torch.Tensor):
-        return [outputs]
-    if is_dataclass(outputs):
-        outputs = vars(outputs)
-    if isinstance(outputs, Mapping):
-        outputs = list(outputs.values())
-    return [o for o in outputs if isinstance(o, torch.Tensor)] if outputs else []
-
-
-def to_numpy(tensor: Any) -> np.ndarray:
-    """Return a tensor or an array as an array."""
-    if isinstance(tensor, torch.Tensor):
-        tensor = tensor.detach().cpu().numpy()
-    return np.array(tensor)

@@ -2,10 +2,12 @@
 
 import gc
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import is_dataclass
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 
 
@@ -149,3 +151,27 @@ def held(path: str, value: Any, depth: int) -> Any:
     elif hasattr(value, "__dict__"):
         for key, item in list(vars(value).items())[:100]:
             yield from held(f"{path}.{key}", item, depth - 1)
+
+
+def flat_outputs(outputs: Any) -> list[torch.Tensor]:
+    """Return the tensors that a model returns: one, in a tuple, a dict or a dataclass."""
+    if isinstance(outputs, torch.Tensor):
+        return [outputs]
+    if is_dataclass(outputs):
+        outputs = vars(outputs)
+    if isinstance(outputs, Mapping):
+        outputs = list(outputs.values())
+    return [o for o in outputs if isinstance(o, torch.Tensor)] if outputs else []
+
+
+def to_numpy(tensor: Any) -> np.ndarray:
+    """Return a tensor or an array as an array."""
+    if isinstance(tensor, torch.Tensor):
+        tensor = tensor.detach().cpu().numpy()
+    return np.array(tensor)
+
+
+def on_cpu(item: Any) -> Any:
+    """Return an argument in which this processor stands for a GPU."""
+    names_gpu = isinstance(item, str | torch.device) and str(item).startswith("cuda")
+    return torch.device("cpu") if names_gpu else item

@@ -22,6 +22,7 @@ from parity_tests.check.guest.tensors import (
     flat,
     graph,
     held_gradient,
+    on_cpu,
     scalar,
     sums_to_one,
     tensors,
@@ -90,6 +91,8 @@ class Watch(TorchFunctionMode):
             return function(*args, **kwargs)  # what torch.func transforms has no numbers to see
         name = getattr(function, "__name__", "")
         in_place = name.endswith("_") and not name.endswith("__")
+        args = [on_cpu(arg) for arg in args]
+        kwargs = {key: on_cpu(value) for key, value in kwargs.items()}
         if self.double:
             function = torch.Tensor.double if function is torch.Tensor.float else function
             args, kwargs = with_doubles(args, kwargs, in_place)

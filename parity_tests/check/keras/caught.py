@@ -3,9 +3,11 @@
 import builtins
 import inspect
 import sys
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
+from importlib import import_module
 from itertools import islice
 from pathlib import Path
 from types import ModuleType
@@ -14,6 +16,8 @@ from unittest import mock
 
 import keras
 import numpy as np
+
+from parity_tests.check.guest import source
 
 MOST = 5
 """Batches that are taken of what yields them."""
@@ -68,7 +72,7 @@ def run(path: Path, data: Path) -> tuple[dict[str, Any], Training | None]:
     sys.argv = [str(path)]
     builtins.input = lambda prompt="": ""
     training = Training()
-    code = compile(path.read_text("utf-8"), str(path), "exec")
+    code = compile(source.parse(path), str(path), "exec")
     names = vars(main)
     with _lent(data), _watched(training):
         if _ends(lambda: exec(code, names)):  # noqa: S102 (as an import does)
@@ -114,10 +118,11 @@ def _watched(training: Training) -> Iterator[None]:
         training.callbacks = list(keras.tree.flatten(given.get("callbacks")) or ())
         if _is_array(keras.tree.flatten(x)[0]) and not hasattr(x, "__next__"):
             training.data = x, y, given.get("sample_weight")
-            training.size = given.get("batch_size") or 32
             if split := given.get("validation_split"):
                 count = int(len(keras.tree.flatten(x)[0]) * (1 - split))
                 training.data = _rows(training.data, slice(count))
+            samples = len(keras.tree.flatten(training.data[0])[0])
+            training.size = min(given.get("batch_size") or 32, samples)
             training.batches = [_rows(training.data, slice(training.size))]
         else:
             training.batches = [_three(batch) for batch in islice(_iterated(x), MOST)]
@@ -235,19 +240,25 @@ def _is_array(item: Any) -> bool:
 def _lent(data: Path) -> Iterator[None]:
     """Let Keras find MNIST where it is, in place of a download."""
     folder = data / "MNIST" / "raw"
+    right = keras.utils.get_file
 
-    def load_data(path: str = "mnist.npz") -> Any:
-        parts = []
-        for part in ("train", "t10k"):
-            for kind, offset in (("images-idx3", 16), ("labels-idx1", 8)):
-                array = np.fromfile(folder / f"{part}-{kind}-ubyte", np.uint8, offset=offset)
-                parts.append(array.reshape(-1, 28, 28) if offset == 16 else array)
-        return (parts[0], parts[1]), (parts[2], parts[3])
+    def get_file(fname: Any = None, origin: Any = None, *arguments: Any, **options: Any) -> Any:
+        if not folder.is_dir() or Path(str(fname or origin)).name != "mnist.npz":
+            return right(fname, origin, *arguments, **options)
+        arrays: dict[str, Any] = {}
+        for ours, theirs in (("train", "train"), ("t10k", "test")):
+            for kind, name, offset in (("images-idx3", "x", 16), ("labels-idx1", "y", 8)):
+                array = np.fromfile(folder / f"{ours}-{kind}-ubyte", np.uint8, offset=offset)
+                arrays[f"{name}_{theirs}"] = array.reshape(-1, 28, 28) if name == "x" else array
+        path = Path(tempfile.gettempdir(), "mnist.npz")
+        np.savez(path, **arrays)
+        return str(path)
 
+    owners = [keras.utils, import_module("keras.src.datasets.mnist")]
+    owners.append(import_module("keras._tf_keras.keras.utils"))  # as tensorflow.keras is
     with ExitStack() as stack:
-        if folder.is_dir():
-            patch = mock.patch.object(keras.datasets.mnist, "load_data", load_data)
-            stack.enter_context(patch)
+        for owner in owners:
+            stack.enter_context(mock.patch.object(owner, "get_file", get_file))
         yield
 
 

@@ -110,6 +110,9 @@ class AskedModule:
             if said["strange"]:
                 raise NotObservable(f"{what} updates the weights of another model")
             raise NotObservable(f"{what} changes no weight of its model by gradients")
+        if said["other"]:
+            what = drive.get("name", "it")
+            raise NotObservable(f"{what} trains another model: name one of both with --model")
         return said, found
 
 

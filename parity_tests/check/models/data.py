@@ -50,10 +50,13 @@ class Data:
         if self.other:
             self.send(self.truth)
 
-    def send(self, process: KerasProcess) -> None:
-        """Give the batches to another process of the model."""
-        if self.other:
-            process.ask("use_batches", _by_step(self.batches), steps=len(self.batches))
+    def send(self, process: KerasProcess, rounded: bool = False) -> None:
+        """Give the batches to another process of the model, perhaps rounded to float32."""
+        batches = self.batches
+        if rounded:
+            batches = [{name: _rounded(a) for name, a in batch.items()} for batch in batches]
+        if self.other or rounded:
+            process.ask("use_batches", _by_step(batches), steps=len(batches))
 
     def _take_those_of_the_port(self, said: Mapping[str, Any], batch: Arrays) -> None:
         shapes = [array.shape[1:] for array in numbered(batch, "inputs")]
@@ -92,11 +95,9 @@ class Data:
             if (factor, offset) != (1.0, 0.0):
                 sentence = f"inputs are {factor:.6g} times the model's, plus {offset:.6g}"
                 wrong.append(Mistake("another scale", sentence))
-                known = [
-                    {**own, **_inputs(mine)} for own, mine in zip(known, self.batches, strict=True)
-                ]
             wrong += self._targets(known)
-            self.batches = known
+            pairs = zip(known, self.batches, strict=True)
+            self.batches = [{**own, **_inputs(mine)} for own, mine in pairs]
         size = len(next(iter(self.batches[0].values())))
         if said["size"] and size != said["size"]:
             sentence = f"batches of {size}, where the model has {said['size']}"
@@ -144,6 +145,14 @@ def _taken(form: str, seen: Arrays, shapes: Any) -> Arrays:
         return {}
     arrays = [taken(form, array, shape) for array, shape in zip(given, shapes, strict=True)]
     return {} if any(a is None for a in arrays) else _named("inputs", arrays)
+
+
+def _rounded(array: np.ndarray) -> np.ndarray:
+    """Return the neighbours of numbers in float32; tokens and classes as they are."""
+    if array.dtype.kind != "f":
+        return array
+    near = array.astype(np.float32)
+    return np.nextafter(near, np.float32(np.inf)).astype(np.float64)
 
 
 def _named(kind: str, arrays: list[Any]) -> Arrays:

@@ -24,8 +24,10 @@ FORMS: dict[str, Both] = {
     "flattened": (lambda x: x.reshape(len(x), -1), lambda x: x),
     "with an axis of one channel": (lambda x: x[:, None], lambda x: x[:, 0]),
     "without the axis of one channel": (lambda x: x[..., 0], lambda x: x[..., None]),
+    "in another shape": (lambda x: x, lambda x: x),
 }
-"""By how a port takes arrays: from the model's to its own, and back, but for a flattened one."""
+"""By how a port takes arrays: from the model's to its own, and back; but those of which only the
+shape differs have to be told it."""
 
 LAYOUTS = {
     "NCHW": "channels first",
@@ -53,7 +55,7 @@ def forms_of(shapes: Sequence[Sequence[int]], layout: str | None) -> list[str]:
         forms += ["flattened"]
         forms += ["with an axis of one channel"] if ranks == {3} else []
         forms += ["without the axis of one channel"] if shapes[0][-1] == 1 else []
-    return forms
+    return [*forms, "in another shape"]
 
 
 def given(form: str, array: np.ndarray) -> np.ndarray:
@@ -69,8 +71,9 @@ def taken(form: str, array: np.ndarray, shape: Sequence[int]) -> np.ndarray | No
         array: That it was given.
         shape: Of one sample in the model.
     """
-    if form == "flattened" and array[0].size == np.prod(shape) and array.ndim == 2:
-        return array.reshape(len(array), *shape)
+    if form in ("flattened", "in another shape"):
+        alike = array[0].size == np.prod(shape) and (form != "flattened" or array.ndim == 2)
+        return array.reshape(len(array), *shape) if alike else None
     if form == "with an axis of one channel" and array.ndim < 3:
         return None
     back = FORMS[form][1](array)

@@ -194,7 +194,8 @@ class Judging:
 
     def _say_ambiguous(self, every: list[Compared]) -> None:
         unsure = [compared for compared in every if compared.own > 1e-4]
-        if self.ladder.dtype == "float64" and unsure:
+        backends = {yard.process.backend for yard in self.ladder.yards}
+        if self.ladder.dtype == "float64" and unsure and "torch" in backends:
             worst = max(unsure, key=lambda compared: compared.own)
             others = f", as do {len(unsure) - 1} others by less" if len(unsure) > 1 else ""
             self.verdicts.say(

@@ -9,13 +9,15 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.messages import UnusablePort
+from parity_tests.check.messages import OtherLayers, UnusablePort
 from parity_tests.check.models.moves import Arrays, Pairing
 from parity_tests.check.models.recipes import pairing
 
 Described = Mapping[str, Any]
 EXTRA = "trajectory"
 """The rung of the mistakes that a port has more weights than its model."""
+PLAIN = ("Dense", "Linear", "Conv", "Embedding", "BatchNorm", "LayerNorm")
+"""Beginnings of classes whose weights leave no choice."""
 NAMES = {"bias": "bias", "beta": "bias", "gamma": "weight"}
 """By the role of a weight in Keras, its name in PyTorch."""
 
@@ -160,11 +162,17 @@ def _require_all(
         for what, items in (("in the Keras model", alone), ("in the port", over))
         if items
     ]
-    raise UnusablePort(
+    certain = all(_is_plain(item) for item in (*alone, *over)) and (alone or over)
+    raise (OtherLayers if certain else UnusablePort)(
         "these layers have no partner: "
         + ("; ".join(parts) or "they fit in more than one way, none of which takes all")
         + '; name pairs in the port as mapping = {"module": "layer"}'
     )
+
+
+def _is_plain(item: Described) -> bool:
+    """Return whether a layer or a module has the weights that the other side's must have too."""
+    return item["class"].startswith(PLAIN) and not item.get("own", False)
 
 
 def _unpaired(

@@ -61,7 +61,7 @@ class Settling:
         said = self.asked.said
         shapes = [array.shape[1:] for array in numbered(self.batches[0], "inputs")]
         forms = forms_of(shapes, said["layout"] or self.described["layout"])
-        forms = [self.form] if self.form else forms
+        forms = [self.form] if self.form else forms[:-1]
         given = said["mapping"] or self.described["mapping"]
         modules = {module["path"] for module in said["units"]}
         given = given if modules & {*(given or ())} else None  # one of that name means another
@@ -164,6 +164,9 @@ class Settling:
                 problems.append(error)
                 continue
             ordered = _in_order(said["units"], [call["unit"] for call in traced["calls"]])
+            used = {call["unit"] for call in traced["calls"]}
+            if len(ordered) > len(units) <= len(used):  # a module that is never called may be left
+                ordered = [module for module in ordered if module["path"] in used]
             for mapping in [by_hand(units, ordered, given)] if given else mappings(units, ordered):
                 known = replace(side, mapping=mapping, kept=Answers())
                 yield replace(known, axes=self._axes(known))

@@ -135,6 +135,9 @@ class PortSide:
 
     def _inputs(self) -> Arrays:
         """Return the first inputs as the port takes them."""
+        if self.asked.batches:
+            own = self.asked.batches[0]
+            return {name: array for name, array in own.items() if name.startswith("inputs")}
         held = numbered(self.batches[0], "inputs")
         taken = [given(self.form[0], held[place]) for place in self.order]
         return {f"inputs {i}": array for i, array in enumerate(taken)}
