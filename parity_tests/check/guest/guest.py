@@ -8,6 +8,7 @@ steps that are asked for it is ended. So nothing has to be put back, and nothing
 import gc
 import os
 import sys
+import time
 from collections.abc import Mapping
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
@@ -113,6 +114,7 @@ class Guest:
         self.known: dict[int, torch.Tensor] = {}
         self.answer: Connection | None = None
         self.wanted = 0
+        self.until = 0.0
         self.brief = self.named = self.last = False
         self.names: dict[str, Any] = {}
 
@@ -188,11 +190,15 @@ class Guest:
     def _on_step(self, step: Step) -> None:
         if self.answer is None:
             return
-        if self.of_keras:
+        if self.of_keras and self.brief:
+            step.forget()
+            if time.monotonic() > self.until:
+                self._finish("")
+        elif self.of_keras:
             module = self.module.module if self.module else trained(step)
             step.state = {name: copy(w) for name, w in state(module).items()} if module else {}
             self.drawn = self.drawn or list(self.noise.drawn)
-        if self.brief:  # of a long training, only what is shown is kept
+        elif self.brief:  # of a long training, only what is shown is kept
             step.rate = moved_by(step)
             step.before, step.gradients, step.after = [], [], step.after if self.last else []
             for earlier in self.watch.steps[-2:-1]:
@@ -227,11 +233,12 @@ class Guest:
         watch = self.watch
         watch.steps, self.wanted = [], call["steps"]
         self.noise.on = not call.get("still", False)
+        self.brief, self.until = call.get("brief", False), time.monotonic() + call.get("seconds", 0)
         if "module" in call:
             self._take_module(call, arrays)
             return
-        watch.detailed = not (call.get("brief", False) or self.of_keras)
-        self.brief, self.named = call.get("brief", False), call.get("named", False)
+        watch.detailed = not (self.brief or self.of_keras)
+        self.named = call.get("named", False)
         self.last = call.get("last", False)
         weights = {int(name): array for name, array in arrays.items() if name.isdigit()}
         if missing := weights.keys() - self.known.keys():
@@ -329,7 +336,7 @@ class Guest:
         other = bool(called) and not any(module in set(one.modules()) for one in called)
         said |= {"module": id(module), "noise": self.drawn, "other": other}
         for number, step in enumerate(steps):
-            of_step, found = modules.shown(number, step, module)
+            of_step, found = modules.shown(number, step, module, self.brief)
             said["steps"].append(of_step)
             arrays |= found
         if self.module and self.inputs:

@@ -126,39 +126,39 @@ def load(module: nn.Module, name: str, array: np.ndarray) -> None:
         getattr(part, last).data.copy_(torch.from_numpy(array))
 
 
-def shown(number: int, step: Step, seen: nn.Module) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+def shown(
+    number: int, step: Step, seen: nn.Module, brief: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
     """Return a step of a module as JSON and arrays.
 
     Args:
         number: Of the step.
         step: That was seen.
         seen: The module that it trains.
+        brief: Whether no arrays are wanted.
     """
+    own = [call for call in step.calls if call.module is seen]
+    said = {
+        "loss": sum(step.losses),
+        "line": step.line,
+        "pass": step.first_pass,
+        "others": sorted({type(c.module).__name__ for c in step.calls if c.module is not seen}),
+        "training": all(call.training for call in own),
+        "rates": step.rates,
+    }
+    if brief:
+        return said, {}
     gradients = {id(w): g for w, g in zip(step.weights, step.gradients, strict=True)}
     arrays = {f"gradient {n}": gradients.get(id(w)) for n, w in state(seen).items()}
     arrays |= {f"after {n}": w for n, w in step.state.items()}
-    own = [call for call in step.calls if call.module is seen]
     for kind, found in (
         ("inputs", _together([call.inputs for call in own])),
         ("outputs", _together([call.outputs for call in own])),
         ("targets", step.targets),
     ):
         arrays |= {f"{kind} {i}": tensor for i, tensor in enumerate(found)}
-    others = {type(c.module).__name__ for c in step.calls if c.module is not seen}
-    said = {
-        "loss": sum(step.losses),
-        "parts": len(step.losses),
-        "line": step.line,
-        "pass": step.first_pass,
-        "others": sorted(others),
-        "training": all(call.training for call in own),
-        "draws": [list(draw) for draw in step.draws],
-    }
-    return said, {
-        f"{number} {name}": to_numpy(tensor)
-        for name, tensor in arrays.items()
-        if tensor is not None
-    }
+    named = {f"{number} {name}": tensor for name, tensor in arrays.items() if tensor is not None}
+    return said, {name: to_numpy(tensor) for name, tensor in named.items()}
 
 
 def trained(step: Step) -> nn.Module | None:

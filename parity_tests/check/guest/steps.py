@@ -53,6 +53,7 @@ class Step:
         logits: What was made of it, and given to a softmax or to a loss that has one.
         met: Of each pass, tensors without gradients that met what was made of the last product.
         draws: Functions that drew random numbers, and their lines.
+        rates: Of an optimizer of torch that made a step, one for each of its groups.
         rate: By how much of their gradients the weights have moved, in a brief run.
         calls: Of the module that is trained, where it is one.
         targets: Tensors without gradients that met what came of it.
@@ -74,8 +75,15 @@ class Step:
     calls: list[Any] = field(default_factory=list)
     targets: list[torch.Tensor] = field(default_factory=list)
     state: dict[str, torch.Tensor] = field(default_factory=dict)
+    rates: list[float] = field(default_factory=list)
     rate: float | None = None
     touched: bool = False
+
+    def forget(self) -> None:
+        """Let go of all tensors but the weights."""
+        self.before, self.gradients, self.after, self.targets = [], [], [], []
+        for call in self.calls:
+            call.inputs, call.outputs = [], []
 
 
 @dataclass

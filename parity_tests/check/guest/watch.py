@@ -256,6 +256,7 @@ class Watch(TorchFunctionMode):
         if known and not step.touched:
             self._keep_gradients(step)
             step.touched = True
+            step.rates = [float(of["lr"]) for of in optimizer.param_groups if "lr" in of]
         self.strange = self.strange or not known
 
     def _see_backward(self, tensors: Any, *arguments: Any, **options: Any) -> Any:

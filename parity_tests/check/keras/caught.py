@@ -196,6 +196,12 @@ def _tape_watched(training: Training) -> Iterator[None]:
     import tensorflow
 
     tensorflow.config.run_functions_eagerly(True)
+    if keras.config.floatx() == "float64":  # which stands for float32 in what a loop computes
+        vars(tensorflow)["float32"] = tensorflow.float64
+        slices = tensorflow.data.Dataset.from_tensor_slices
+        tensorflow.data.Dataset.from_tensor_slices = lambda of: slices(
+            tensorflow.nest.map_structure(_doubled, of)
+        )
     right = tensorflow.GradientTape.gradient
 
     def gradient(tape: Any, target: Any, *arguments: Any, **options: Any) -> Any:
@@ -205,6 +211,11 @@ def _tape_watched(training: Training) -> Iterator[None]:
 
     with mock.patch.object(tensorflow.GradientTape, "gradient", gradient):
         yield
+
+
+def _doubled(array: Any) -> Any:
+    small = getattr(array, "dtype", None) == np.float32
+    return np.asarray(array, np.float64) if small else array
 
 
 def _rows(data: tuple[Any, Any, Any], places: Any) -> tuple[Any, Any, Any]:

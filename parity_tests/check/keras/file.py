@@ -90,7 +90,7 @@ class File:
             )
 
     def _loss(self) -> Any:
-        if self.training is not None and self.training.loss is not None:
+        if self.training is not None and self.training.optimizer is not None:  # a loop of its own
             return self.training.loss
         loss = self.model.loss if self.model.compiled else None
         return loss if loss is not None else self.names.get("loss")
@@ -100,6 +100,11 @@ class File:
         caught = self.training.optimizer if self.training is not None else None
         if not self.model.compiled or caught is not None:
             loss, optimizer = self._loss(), caught or self.names.get("optimizer")
+            if caught is not None and loss is None:
+                raise UnusablePort(
+                    "its own loop computes a loss that is no keras.losses object: compile the "
+                    "model with a loss, and train it by fit"
+                )
             if loss is None or optimizer is None:
                 raise UnusablePort(
                     "its model is not compiled: call model.compile(optimizer=..., loss=...), or "

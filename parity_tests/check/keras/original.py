@@ -94,15 +94,23 @@ class Original(File):
 
     def _schedule(self) -> None:
         """Let callbacks set the rate of the first epoch."""
-        self.later = []
-        for callback in self.training.callbacks if self.training is not None else ():
-            name = type(callback).__name__
-            if isinstance(callback, keras.callbacks.LearningRateScheduler):
-                rate = float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
-                takes = len(inspect.signature(callback.schedule).parameters)
-                self.optimizer.learning_rate = callback.schedule(*(0, rate)[:takes])
-            if name in ("LearningRateScheduler", "ReduceLROnPlateau"):
-                self.later.append(name)
+        callbacks = self.training.callbacks if self.training is not None else []
+        self.later = [type(c).__name__ for c in callbacks if hasattr(c, "cooldown_counter")]
+        self.schedules = [
+            c.schedule for c in callbacks if isinstance(c, keras.callbacks.LearningRateScheduler)
+        ]
+        if self.schedules:
+            self.optimizer.learning_rate = self._rate_of_epoch(0, self._rate())
+
+    def _rate(self) -> float:
+        return float(keras.ops.convert_to_numpy(self.optimizer.learning_rate))
+
+    def _rate_of_epoch(self, epoch: int, rate: float) -> float:
+        """Return the rate of an epoch, given that of the epoch before it."""
+        for schedule in self.schedules:
+            takes = len(inspect.signature(schedule).parameters)
+            rate = float(schedule(*(epoch, rate)[:takes]))
+        return rate
 
     def _require_no_other_noise(self) -> None:
         inputs = self._tensors(self.batches[0][0])
@@ -242,6 +250,21 @@ class Original(File):
                 values = self._values()
                 moved = [values[path] - array for path, array in self.first.items()]
                 yield [np.array(float(logs["loss"])), *moved]
+
+    def rates(self, arrays: dict, steps: int) -> tuple[dict, dict]:
+        """Return the learning rate of each step."""
+        rate, training = self.optimizer._learning_rate, self.training
+        each = 0
+        if training is not None and training.data is not None:
+            each = -(-len(keras.tree.flatten(training.data[0])[0]) // training.size)
+        found: list[float] = []
+        current = self._rate()
+        for step in range(steps):
+            if each and step and not step % each:
+                current = self._rate_of_epoch(step // each, current)
+            varies = isinstance(rate, keras.optimizers.schedules.LearningRateSchedule)
+            found.append(float(keras.ops.convert_to_numpy(rate(step))) if varies else current)
+        return {"rates": found}, {}
 
     def train(self, arrays: dict, steps: int, edits: list[str]) -> tuple[dict, dict]:
         """Train on the batch; return losses, first gradients, weights and outputs.

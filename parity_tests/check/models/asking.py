@@ -13,6 +13,8 @@ from parity_tests.check.process import Process
 
 STEPS = 5
 """Of training, enough for a schedule that is one step off to show."""
+LATER, SECONDS = 1000, 10
+"""Steps of a training of its own that are looked at in brief, and for how long."""
 Arrays = dict[str, np.ndarray]
 
 
@@ -99,6 +101,15 @@ class AskedModule:
             self.drive = drive
             return found
         raise problem or NotObservable("it has no training step that could be called")
+
+    def later(self) -> list[dict[str, Any]]:
+        """Return what is said of many steps of a training of its own, as many as there is time for.
+
+        Of each, whether the module was in training, and the rates of an optimizer of torch.
+        """
+        options: dict[str, Any] = {"still": True, "brief": True, "seconds": SECONDS}
+        said, _ = self.process.ask(LATER, module=self.module, **options)
+        return said["steps"]
 
     def _asked(self, arrays: Arrays, drive: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
         options: dict[str, Any] = {"drive": drive} if drive else {}

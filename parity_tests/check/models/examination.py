@@ -71,7 +71,7 @@ def examine(
     for path, what in ((port, "PyTorch port"), (reference, "Keras model")):
         check_input(path, f"a file with a {what}")
     _require_frameworks(port, reference)
-    verdicts = Verdicts({rung: rung for rung in ("data", "noise", *RUNGS)})
+    verdicts = Verdicts({rung: rung for rung in ("data", "noise", *RUNGS, "loop")})
     with ExitStack() as stack:
 
         def start(floatx: str, backend: str) -> KerasProcess:
@@ -91,13 +91,7 @@ def examine(
             kinds = [("float32", "torch")]
         kinds = [kind for kind in kinds if dtype == "float32" or "float64" in kind]
         examination = _Examination(verdicts, truth, weights, start, kinds, asked, dtype)
-        try:
-            examination.settle()
-        except OtherLayers as error:
-            verdicts.add("layers", FAIL, str(error))
-            verdicts.findings.append(Observation("layers", "the network is another"))
-        else:
-            examination.judge()
+        examination.judge()
     return verdicts
 
 
@@ -168,7 +162,7 @@ class _Examination:
         self.truth = KerasSide(truth)
         self.edits: list[dict[str, Any]] = truth.ask("edits")[0]["edits"]
 
-    def settle(self) -> None:
+    def _settle(self) -> None:
         """Find the batch, the form of the inputs and the mapping that give the model's numbers."""
         asked, truth = self.asked, self.truth.process
         kinds = {unit["class"] for unit in asked.said["units"]}
@@ -245,11 +239,17 @@ class _Examination:
         yard.close()
 
     def judge(self) -> None:
-        """Judge each rung, and explain those that fail.
+        """Judge the port: its layers as a whole, then each rung, and explain those that fail.
 
         Raises:
             UnusablePort: If the model's own numbers are not finite.
         """
+        try:
+            self._settle()
+        except OtherLayers as error:
+            self.verdicts.add("layers", FAIL, str(error))
+            self.verdicts.find(Observation("layers", "the network is another"))
+            return
         trainable = frozenset(self.described["trainable"])
         self.ladder = ModelLadder(self.truth, (), self.port, self.dtype, trainable)
         own = [self.truth.trace(True)[1]["outputs 0"], *self.truth.train().values()]

@@ -12,7 +12,15 @@ from parity_tests.check.messages import PortError
 from parity_tests.check.models.draws import Draws
 from parity_tests.check.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.check.models.ladder import RUNGS, ModelLadder
-from parity_tests.check.results import FAIL, NOT_JUDGED, PASS, Verdicts, print_wrapped
+from parity_tests.check.results import (
+    FAIL,
+    NOT_JUDGED,
+    PASS,
+    Mistake,
+    Observation,
+    Verdicts,
+    print_wrapped,
+)
 from parity_tests.traps.finding import Finding
 
 VAGUE = 0.1
@@ -21,6 +29,8 @@ FAR = 1000
 """How much more a difference within is than a bound that cannot hide what it leads to."""
 PENALTY = "loss: the penalty on the weights is missing"
 """The name of a mistake."""
+NEAR = 1e-3
+"""Relative difference of learning rates that are another schedule."""
 WITHIN = ("layers", "between")
 OF_WHOLE = ("outputs", "loss", "gradients", "update", "trajectory")
 
@@ -47,6 +57,7 @@ class Judging:
         made: list[str] = []
         for rung in RUNGS if self._judge_noise() else ():
             made += self._judge(rung, made)
+        self._judge_loop()
         self.search.judged = [rung for rung in self.verdicts.judged if rung in RUNGS]
         if self._decays():
             for rung in self.verdicts.failed:
@@ -192,6 +203,35 @@ class Judging:
                     return with_own, own
         return every, []
 
+    def _judge_loop(self) -> None:
+        """Judge what many steps of a training of its own do, beside their numbers."""
+        port, truth = self.ladder.port, self.ladder.truth
+        if not port.asked.batches:
+            return
+        try:
+            steps = port.asked.later()
+        except PortError as error:
+            self.verdicts.add("loop", NOT_JUDGED, str(error))
+            return
+        right = truth.process.ask("rates", steps=len(steps))[0]["rates"]
+        wrong = [*self._modes(steps), *_rates(steps, right)]
+        for mistake in wrong:
+            self.verdicts.findings.append(Observation("loop", mistake))
+        if wrong:
+            self.verdicts.add("loop", FAIL, "; ".join(mistake.sentence for mistake in wrong))
+        else:
+            self.verdicts.add("loop", PASS, f"(mode and learning rate of {len(steps)} steps)")
+
+    def _modes(self, steps: Sequence[dict[str, Any]]) -> Iterator[Mistake]:
+        """Yield the mistake that steps are made in inference, where that is another computation."""
+        first = next((i for i, step in enumerate(steps) if not step["training"]), None)
+        truth = self.ladder.truth
+        one, other = (truth.trace(training)[1]["outputs 0"] for training in (False, True))
+        differs = truth.noise(True) or not np.array_equal(one, other)
+        if first is not None and differs:
+            sentence = f"from step {first + 1} on the model is not in training"
+            yield Mistake("no training mode", sentence, steps[first]["line"])
+
     def _say_ambiguous(self, every: list[Compared]) -> None:
         unsure = [compared for compared in every if compared.own > 1e-4]
         backends = {yard.process.backend for yard in self.ladder.yards}
@@ -202,3 +242,16 @@ class Judging:
                 f"Keras itself is ambiguous here: {worst.label} differs by {worst.own:.0e} between "
                 f"its backends tensorflow and torch{others}"
             )
+
+
+def _rates(steps: Sequence[dict[str, Any]], right: Sequence[float]) -> Iterator[Mistake]:
+    """Yield the mistake that the learning rate changes otherwise than the model's."""
+    rates = [step["rates"][0] for step in steps if step["rates"]]
+    for number, (own, of_model) in enumerate(zip(rates, right, strict=False)):
+        if abs(own / rates[0] - of_model / right[0]) > NEAR * of_model / right[0]:
+            sentence = (
+                f"in step {number + 1} the learning rate is {own / rates[0]:.4g} times the first, "
+                f"and {of_model / right[0]:.4g} times in the model"
+            )
+            yield Mistake("another schedule", sentence, steps[number]["line"])
+            return
