@@ -290,6 +290,8 @@ class Guest:
             self._send({"at": "error", kind: text})
             while True:
                 self._wait()
+        if kind == "unusable":
+            self._answer({kind: text}, {})
         self._finish(text, error=True)
 
     def _finish(
@@ -303,7 +305,7 @@ class Guest:
         """Answer with what was seen, and end this process."""
         said: dict[str, Any] = {"ended": ended, "error": error, "unseen": unseen, "steps": []}
         arrays: dict[str, np.ndarray] = dict(returned or {})
-        if self.of_keras:
+        if self.of_keras and not unseen:
             self._show_modules(said, arrays)
         names = names_of_weights(str(self.path), self.names) if self.named else {}
         for number, step in enumerate(() if self.of_keras else self.watch.steps):
@@ -332,6 +334,8 @@ class Guest:
         )
         if module is None:
             return
+        if self.module is None:
+            modules.require_plain(module)
         called = [call.module for step in steps[:1] for call in step.calls]
         other = bool(called) and not any(module in set(one.modules()) for one in called)
         said |= {"module": id(module), "noise": self.drawn, "other": other}

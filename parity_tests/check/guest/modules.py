@@ -161,6 +161,20 @@ def shown(
     return said, {name: to_numpy(tensor) for name, tensor in named.items()}
 
 
+def require_plain(module: nn.Module) -> None:
+    """Require that weights are dense, and of float32 or float64.
+
+    Raises:
+        UnusablePort: If one is not.
+    """
+    for name, weight in state(module).items():
+        if weight.dtype not in PLAIN or weight.layout != torch.strided or weight.is_meta:
+            kind = "on the device meta" if weight.is_meta else f"of {weight.dtype}"
+            raise UnusablePort(
+                f"its weight {name} is {kind}: expected a dense tensor of float32 or float64"
+            )
+
+
 def trained(step: Step) -> nn.Module | None:
     """Return the module whose call a step takes gradients of: that of the most weights."""
     found = {id(call.module): call.module for call in step.calls}.values()
@@ -187,12 +201,7 @@ class Asked:
         if not isinstance(module, nn.Module):
             raise UnusablePort("its model is no torch.nn.Module")
         self.module, self.noise = module, noise
-        for name, weight in state(module).items():
-            if weight.dtype not in PLAIN or weight.layout != torch.strided or weight.is_meta:
-                kind = "on the device meta" if weight.is_meta else f"of {weight.dtype}"
-                raise UnusablePort(
-                    f"its weight {name} is {kind}: expected a dense tensor of float32 or float64"
-                )
+        require_plain(module)
 
     def describe(self, arrays: dict) -> tuple[dict, dict]:
         """Return the modules that hold weights, and their first values."""

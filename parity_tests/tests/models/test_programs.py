@@ -25,7 +25,8 @@ net.compile(keras.optimizers.SGD(0.1, momentum=0.9), "sparse_categorical_crossen
 FIT = COMPILED + "net.fit(features, kinds, batch_size=16, epochs=4, verbose=0)\n"
 TAPE = """
 import tensorflow as tf
-optimizer, loss_of = keras.optimizers.SGD(0.1, momentum=0.9), keras.losses.SparseCategoricalCrossentropy()
+optimizer = keras.optimizers.SGD(0.1, momentum=0.9)
+loss_of = keras.losses.SparseCategoricalCrossentropy()
 for start in range(0, 96, 16):
     x, y = features[start : start + 16], kinds[start : start + 16]
     with tf.GradientTape() as tape:
@@ -186,9 +187,7 @@ REFUSED = {
     "no Keras": (PORT, PORT, "original.py is of Torch: the file of the PyTorch port comes first"),
     "own loss": (
         DATA + PORT + LOOP,
-        DATA
-        + MODEL
-        + TAPE.replace("loss_of(y,", "tf.reduce_mean(tf.cast(y, tf.float64)[:, None] *"),
+        DATA + MODEL + TAPE.replace("loss_of(y,", "tf.reduce_mean(y[:, None] *"),
         "its own loop computes a loss that is no keras.losses object",
     ),
     "own penalty": (
