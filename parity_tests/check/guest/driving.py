@@ -32,7 +32,7 @@ from parity_tests.check.guest.find import (
     is_theirs,
     tensors,
 )
-from parity_tests.check.guest.modules import unwrapped
+from parity_tests.check.guest.steps import unwrapped
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import (
     NotObservable,
@@ -227,6 +227,7 @@ class Driver:
         before = [w.detach().clone() for w in weights]
         seen = len(self.watch.steps)
         returned = exhausted(call(function, filled))
+        self.watch.returned.append(_number(returned))
         if len(self.watch.steps) == seen and self.watch.open is None:
             self.watch.add(weights, before, _number(returned))  # without autograd, as it seems
         return returned
@@ -321,8 +322,10 @@ class Driver:
 
 def _number(returned: Any) -> float | None:
     """Return the first number among what a step returned, its loss; None if there is none."""
-    items = list(returned.values()) if isinstance(returned, dict) else returned
-    for item in items if isinstance(items, list | tuple) else [items]:
+    if isinstance(returned, dict):
+        named = [value for key, value in returned.items() if "loss" in str(key)]
+        returned = named or list(returned.values())
+    for item in returned if isinstance(returned, list | tuple) else [returned]:
         if isinstance(item, float | np.floating):
             return float(item)
         if isinstance(item, torch.Tensor) and item.numel() == 1:

@@ -23,9 +23,9 @@ from parity_tests.check.guest import modules, source, unattended
 from parity_tests.check.guest.answering import answer_of, described
 from parity_tests.check.guest.containment import contain
 from parity_tests.check.guest.driving import Driver
-from parity_tests.check.guest.modules import Asked, Outermost, state, trained
+from parity_tests.check.guest.modules import Asked, state, trained
 from parity_tests.check.guest.noise import Noise
-from parity_tests.check.guest.steps import Step, moved_by, shown
+from parity_tests.check.guest.steps import Outermost, Step, moved_by, shown
 from parity_tests.check.guest.tensors import copy, held, names_of_weights, to_numpy
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import (
@@ -329,20 +329,15 @@ class Guest:
         """Add the steps of the module that is trained, and what it returns after them."""
         steps = self.watch.steps
         said["trains"] = len(steps)
-        module = (
-            self.module.module if self.module else next(filter(None, map(trained, steps)), None)
-        )
+        known = map(trained, steps)
+        module = self.module.module if self.module else next(filter(None, known), None)
         if module is None:
             return
         if self.module is None:
             modules.require_plain(module)
-        called = [call.module for step in steps[:1] for call in step.calls]
-        other = bool(called) and not any(module in set(one.modules()) for one in called)
-        said |= {"module": id(module), "noise": self.drawn, "other": other}
-        for number, step in enumerate(steps):
-            of_step, found = modules.shown(number, step, module, self.brief)
-            said["steps"].append(of_step)
-            arrays |= found
+        of_steps, found = modules.shown_steps(steps, module, self.brief)
+        said |= {**of_steps, "noise": self.drawn, "returned": self.watch.returned}
+        arrays |= found
         if self.module and self.inputs:
             module.eval()
             with torch.no_grad(), self.watch:

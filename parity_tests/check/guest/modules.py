@@ -1,20 +1,15 @@
 """The module that a program trains: seen where it is called, and asked in a process of its own."""
 
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
-from torch.nn.modules.module import (
-    register_module_forward_hook,
-    register_module_forward_pre_hook,
-)
 
 from parity_tests.check.guest.steps import Step
-from parity_tests.check.guest.tensors import copy, flat, flat_outputs, tensors, to_numpy
+from parity_tests.check.guest.tensors import flat_outputs, to_numpy
 from parity_tests.check.messages import UnusablePort, numbered
 
 TOKENS = (nn.Embedding, nn.EmbeddingBag)
@@ -25,80 +20,6 @@ CONFIG = (
     "num_heads embed_dim num_groups num_embeddings embedding_dim normalized_shape"
 )
 """Of the configuration of a module, what a mapping and a message may need."""
-
-
-@dataclass
-class Call:
-    """A call of a module that no other module called.
-
-    Attributes:
-        module: That was called.
-        inputs: The tensors that it was given.
-        outputs: Those that it returned.
-        training: Whether in training, not in inference.
-    """
-
-    module: nn.Module
-    inputs: list[torch.Tensor]
-    outputs: list[torch.Tensor]
-    training: bool
-
-
-class Outermost:
-    """Sees each call of a module that no other module calls, while gradients are wanted.
-
-    Args:
-        settle: Called before each, when weights may have changed.
-    """
-
-    def __init__(self, settle: Callable[[], None]) -> None:
-        self._settle = settle
-        self._depth = 0
-        self._open: list[bool] = []
-        self._calls: list[Call] = []
-        self._met: list[torch.Tensor] = []
-        register_module_forward_pre_hook(self._before)
-        register_module_forward_hook(self._after, with_kwargs=True, always_call=True)
-
-    def _before(self, module: nn.Module, given: Any) -> None:
-        # A loss may be a module too, in which targets meet what comes of the model.
-        counts = bool(self._depth) or _is_trained(module)
-        if counts and not self._depth and torch.is_grad_enabled():
-            self._settle()
-        self._open.append(counts)
-        self._depth += counts
-
-    def _after(self, module: nn.Module, given: Any, options: Any, outputs: Any) -> None:
-        counts = self._open.pop()
-        self._depth -= counts
-        if counts and not self._depth and torch.is_grad_enabled():
-            inputs = [copy(tensor) for tensor in tensors((given, options))]
-            call = Call(unwrapped(module), inputs, flat_outputs(outputs), module.training)
-            self._calls.append(call)
-
-    def meet(self, arguments: Any) -> None:
-        """Note tensors without gradients that meet what comes of a model."""
-        if not self._depth and self._calls:
-            found = [t for t in tensors(arguments) if not t.requires_grad and t.ndim]
-            self._met += [copy(t) for t in found]
-            arrays = [a for a in flat(arguments) if isinstance(a, np.ndarray) and a.ndim]
-            self._met += [torch.from_numpy(a.copy()) for a in arrays]
-
-    def take(self, step: Step, nodes: set[Any]) -> None:
-        """Give a step the calls that its gradients are taken of."""
-        step.calls += [c for c in self._calls if any(o.grad_fn in nodes for o in c.outputs)]
-        step.targets += self._met
-        self._calls, self._met = [], []
-
-
-def _is_trained(module: nn.Module) -> bool:
-    return any(w.requires_grad for w in module.parameters())
-
-
-def unwrapped(module: Any) -> Any:
-    """Return the module that a compiled or a parallel one was made from."""
-    parallel = isinstance(module, nn.DataParallel)
-    return module.module if parallel else getattr(module, "_orig_mod", module)
 
 
 def state(module: nn.Module) -> dict[str, torch.Tensor]:
@@ -173,6 +94,27 @@ def require_plain(module: nn.Module) -> None:
             raise UnusablePort(
                 f"its weight {name} is {kind}: expected a dense tensor of float32 or float64"
             )
+
+
+def shown_steps(
+    steps: Sequence[Step], seen: nn.Module, brief: bool
+) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Return the steps of a module as JSON and arrays, by their numbers."""
+    arrays: dict[str, np.ndarray] = {}
+    said: dict[str, Any] = {"module": id(seen), "steps": []}
+    said["other"] = bool(steps) and is_of_another(steps[0], seen)
+    for number, step in enumerate(steps):
+        of_step, found = shown(number, step, seen, brief)
+        said["steps"].append(of_step)
+        arrays |= found
+    return said, arrays
+
+
+def is_of_another(step: Step, module: nn.Module) -> bool:
+    """Return whether a step calls neither a module, nor a part of it, nor what it is a part of."""
+    parts = {*module.modules()}
+    called = [call.module for call in step.calls]
+    return bool(called) and not any(one in parts or module in {*one.modules()} for one in called)
 
 
 def trained(step: Step) -> nn.Module | None:

@@ -1,14 +1,19 @@
 """A step of a training as it was seen, and how it is shown to whoever asks."""
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
+from torch.nn.modules.module import (
+    register_module_forward_hook,
+    register_module_forward_pre_hook,
+)
 
-from parity_tests.check.guest.tensors import copy
+from parity_tests.check.guest.tensors import copy, flat, flat_outputs, tensors
 from parity_tests.check.samples import prints, rows
 
 LARGEST_MET = 20
@@ -200,3 +205,77 @@ def _met(step: Step) -> dict[str, np.ndarray]:
         whole = [array for array in met if array.dtype != object][:LARGEST_MET]
         found |= {f"met {number} {place}": array for place, array in enumerate(whole)}
     return found
+
+
+@dataclass
+class Call:
+    """A call of a module that no other module called.
+
+    Attributes:
+        module: That was called.
+        inputs: The tensors that it was given.
+        outputs: Those that it returned.
+        training: Whether in training, not in inference.
+    """
+
+    module: nn.Module
+    inputs: list[torch.Tensor]
+    outputs: list[torch.Tensor]
+    training: bool
+
+
+class Outermost:
+    """Sees each call of a module that no other module calls, while gradients are wanted.
+
+    Args:
+        settle: Called before each, when weights may have changed.
+    """
+
+    def __init__(self, settle: Callable[[], None]) -> None:
+        self._settle = settle
+        self._depth = 0
+        self._open: list[bool] = []
+        self._calls: list[Call] = []
+        self._met: list[torch.Tensor] = []
+        register_module_forward_pre_hook(self._before)
+        register_module_forward_hook(self._after, with_kwargs=True, always_call=True)
+
+    def _before(self, module: nn.Module, given: Any) -> None:
+        # A loss may be a module too, in which targets meet what comes of the model.
+        counts = bool(self._depth) or _is_trained(module)
+        if counts and not self._depth and torch.is_grad_enabled():
+            self._settle()
+        self._open.append(counts)
+        self._depth += counts
+
+    def _after(self, module: nn.Module, given: Any, options: Any, outputs: Any) -> None:
+        counts = self._open.pop()
+        self._depth -= counts
+        if counts and not self._depth and torch.is_grad_enabled():
+            inputs = [copy(tensor) for tensor in tensors((given, options))]
+            call = Call(unwrapped(module), inputs, flat_outputs(outputs), module.training)
+            self._calls.append(call)
+
+    def meet(self, arguments: Any) -> None:
+        """Note tensors without gradients that meet what comes of a model."""
+        if not self._depth and self._calls:
+            found = [t for t in tensors(arguments) if not t.requires_grad and t.ndim]
+            self._met += [copy(t) for t in found]
+            arrays = [a for a in flat(arguments) if isinstance(a, np.ndarray) and a.ndim]
+            self._met += [torch.from_numpy(a.copy()) for a in arrays]
+
+    def take(self, step: Step, nodes: set[Any]) -> None:
+        """Give a step the calls that its gradients are taken of."""
+        step.calls += [c for c in self._calls if any(o.grad_fn in nodes for o in c.outputs)]
+        step.targets += self._met
+        self._calls, self._met = [], []
+
+
+def _is_trained(module: nn.Module) -> bool:
+    return any(w.requires_grad for w in module.parameters())
+
+
+def unwrapped(module: Any) -> Any:
+    """Return the module that a compiled or a parallel one was made from."""
+    parallel = isinstance(module, nn.DataParallel)
+    return module.module if parallel else getattr(module, "_orig_mod", module)

@@ -58,12 +58,14 @@ class Watch(TorchFunctionMode):
         double: Whether float32 stands for float64 in all that the program asks for.
         detailed: Whether inputs and outputs of the layers are kept.
         strange: Whether an optimizer has made a step with other tensors than the weights.
+        returned: The first number that each call of a step returned; None of one without.
     """
 
     def __init__(self, path: str) -> None:
         super().__init__()
         self.path = path
         self.steps: list[Step] = []
+        self.returned: list[float | None] = []
         self.passes = 0
         self.on_pass: Callable[[int], bool] = lambda number: False
         self.on_step: Callable[[Step], None] = lambda step: None
@@ -311,8 +313,7 @@ class Watch(TorchFunctionMode):
             step = Step(weights, [w.detach().clone() for w in weights], line=self.line())
             step.first_pass = passes[0].number if passes else 0
             self._open = step
-        known = {*map(id, step.weights)}
-        others = [w for w in weights if self.on_meeting and id(w) not in known]
+        others = [w for w in weights if self.on_meeting and not any(w is of for of in step.weights)]
         step.weights += others
         step.before += [copy(w) for w in others]
         step.losses.append(scalar(outputs, given))
@@ -331,9 +332,8 @@ class Watch(TorchFunctionMode):
         self, weights: list[torch.Tensor], before: list[torch.Tensor], loss: float | None
     ) -> None:
         """Add a step in which no gradients were taken, and weights changed all the same."""
-        step = Step(weights, before, losses=[] if loss is None else [loss])
-        step.gradients = [None] * len(weights)
-        self._open = step
+        nothing: list[torch.Tensor | None] = [None] * len(weights)
+        self._open = Step(weights, before, nothing, losses=[] if loss is None else [loss])
         self.settle()
         self._open = None
 

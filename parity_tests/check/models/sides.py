@@ -180,6 +180,8 @@ class PortSide:
             self.kept["steps"], self.kept["noise of the step"] = steps, said["noise"]
             last = len(steps) - 1
             kept: Arrays = {"losses": np.array([step["loss"] for step in steps])}
+            if len(said["returned"]) == len(steps) and None not in said["returned"]:
+                kept["returned losses"] = np.array(said["returned"])
             for prefix, name in (
                 ("gradient ", "0 gradient "),
                 ("first ", "0 after "),

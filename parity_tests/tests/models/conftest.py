@@ -5,6 +5,11 @@ import pytest
 from parity_tests.check.models.examination import examine
 
 
+def left_of(verdicts):
+    """Return what was left out of rungs that were judged, but for the initial weights."""
+    return [part for part in verdicts.parts if not part.startswith("the initial weights")]
+
+
 @pytest.fixture
 def examined(tmp_path):
     """Return the verdicts on a port beside a model, with a part of the port replaced."""

@@ -2,6 +2,8 @@
 
 import pytest
 
+from parity_tests.tests.models.conftest import left_of
+
 pytestmark = pytest.mark.soak
 
 SGD = "optimizer = torch.optim.SGD(model.parameters(), 0.1)"
@@ -153,7 +155,7 @@ SWAPPED = ("self.title(title).relu(), self.body(body)", "self.title(body).relu()
 @pytest.mark.parametrize("name", PAIRS)
 def test_a_right_port_passes_however_it_is_written(examined, name):
     verdicts = examined(*PAIRS[name])
-    assert (verdicts.failed, verdicts.not_judged, verdicts.parts) == ([], {}, [])
+    assert (verdicts.failed, verdicts.not_judged, left_of(verdicts)) == ([], {}, [])
     assert verdicts.usable
 
 
@@ -173,7 +175,7 @@ def test_a_wrong_port_fails_however_it_is_written(examined, name, replace, by, r
 def test_the_average_of_the_weights_is_said_to_be_left_out(examined):
     verdicts = examined(DENSE + AVERAGED, f"{LINEAR}{SGD}\nloss = nn.MSELoss()")
     assert verdicts.failed == []
-    assert verdicts.parts == ["the average of the weights (use_ema), which fit puts in place"]
+    assert left_of(verdicts) == ["the average of the weights (use_ema), which fit puts in place"]
 
 
 def test_noise_that_torch_has_no_layer_for_is_not_judged(examined):
