@@ -157,3 +157,16 @@ def brought(names: Mapping[str, Any]) -> tuple[list[Any], list[Any]] | None:
 def several(item: Any) -> list[Any]:
     """Return the items of a list or a tuple; of another one, itself."""
     return list(item) if isinstance(item, tuple | list) else [item]
+
+
+def first_number(returned: Any) -> float | None:
+    """Return the first number among what a step returned, its loss; None if there is none."""
+    if isinstance(returned, dict):
+        named = [value for key, value in returned.items() if "loss" in str(key)]
+        returned = named or list(returned.values())
+    for item in returned if isinstance(returned, list | tuple) else [returned]:
+        if isinstance(item, float | np.floating):
+            return float(item)
+        if isinstance(item, torch.Tensor) and item.numel() == 1:
+            return float(item)
+    return None

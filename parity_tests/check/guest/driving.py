@@ -19,6 +19,7 @@ from parity_tests.check.guest.arguments import (
     brought,
     call,
     fill,
+    first_number,
     roles,
     several,
     usual_step,
@@ -33,6 +34,7 @@ from parity_tests.check.guest.find import (
     tensors,
 )
 from parity_tests.check.guest.steps import unwrapped
+from parity_tests.check.guest.tensors import as_tensor
 from parity_tests.check.guest.watch import Watch
 from parity_tests.check.messages import (
     NotObservable,
@@ -115,8 +117,8 @@ class Driver:
         if not self.calls:
             near = source.nearest(order[0], [n for n, v in names.items() if inspect.isfunction(v)])
             raise UnusablePort(f"it has no function {order[0]}{near}: name another with --step")
-        with_loader = [n for n, f in self.calls.items() if "loader" in roles(f).values()]
-        self.loops = [n for n in self.calls if source.is_loop(n, defined) or n in with_loader]
+        taken = {name: roles(function).values() for name, function in self.calls.items()}
+        self.loops = [n for n in taken if source.is_loop(n, defined) or "loader" in taken[n]]
 
     def _make_optimizer(self) -> None:
         """Make an optimizer, if one is taken and the file makes none."""
@@ -192,14 +194,15 @@ class Driver:
             kinds = zip(("inputs", "targets"), brought(self.names) or (), strict=False)
             return {f"{kind} {i}": a for kind, of in kinds for i, a in enumerate(of)}
         if self.of_keras:
-            parts = [numbered(arrays, name) for name in ("inputs", "targets")]
-            inputs, targets = ([torch.from_numpy(a) for a in part] for part in parts)
+            inputs, targets = (
+                [as_tensor(a) for a in numbered(arrays, kind)] for kind in ("inputs", "targets")
+            )
             if how["name"] in self.loops:
                 return self._run_loop(how, *map(_single, (inputs, targets)))
             data = torch.utils.data.TensorDataset(*inputs, *targets)
-            for batch in torch.utils.data.DataLoader(data, how["batch_size"]):
-                of = batch[: len(inputs)], batch[len(inputs) :]
-                self._take(how, self.calls[how["name"]], *map(_single, of))
+            for part in torch.utils.data.DataLoader(data, how["batch_size"]):
+                of = map(_single, (part[: len(inputs)], part[len(inputs) :]))
+                self._take(how, self.calls[how["name"]], *of)
             return None
         of_images, of_labels, bare = how["form"]
         images = IMAGES[of_images](arrays["images"])
@@ -227,9 +230,9 @@ class Driver:
         before = [w.detach().clone() for w in weights]
         seen = len(self.watch.steps)
         returned = exhausted(call(function, filled))
-        self.watch.returned.append(_number(returned))
+        self.watch.returned.append(first_number(returned))
         if len(self.watch.steps) == seen and self.watch.open is None:
-            self.watch.add(weights, before, _number(returned))  # without autograd, as it seems
+            self.watch.add(weights, before, first_number(returned))  # without autograd, as it seems
         return returned
 
     def _data_of(self, function: Callable) -> list[str]:
@@ -290,8 +293,8 @@ class Driver:
             images, labels = torch.from_numpy(images), torch.from_numpy(labels)
         data = torch.utils.data.TensorDataset(*several(images), *several(labels))
         loader = torch.utils.data.DataLoader(data, how["batch_size"])
-        given = {**self._given(how["model"]), "images": images, "labels": labels, "loader": loader}
-        given |= {"data": loader, "dataset": data, "batch": loader}
+        given = {**self._given(how["model"]), "images": images, "labels": labels}
+        given |= {"loader": loader, "data": loader, "dataset": data, "batch": loader}
         given |= {"epochs": how["epochs"], "batch_size": how["batch_size"]}
         returned = None
         for epoch in range(1 if "epochs" in taken.values() else how["epochs"]):
@@ -318,19 +321,6 @@ class Driver:
             raise NotObservable("load_mnist returns no four arrays: images and labels, twice")
         names = "training images", "training labels", "test images", "test labels"
         return dict(zip(names, flat, strict=True))
-
-
-def _number(returned: Any) -> float | None:
-    """Return the first number among what a step returned, its loss; None if there is none."""
-    if isinstance(returned, dict):
-        named = [value for key, value in returned.items() if "loss" in str(key)]
-        returned = named or list(returned.values())
-    for item in returned if isinstance(returned, list | tuple) else [returned]:
-        if isinstance(item, float | np.floating):
-            return float(item)
-        if isinstance(item, torch.Tensor) and item.numel() == 1:
-            return float(item)
-    return None
 
 
 def exhausted(returned: Any) -> Any:

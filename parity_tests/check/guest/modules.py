@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from parity_tests.check.guest.steps import Step
-from parity_tests.check.guest.tensors import flat_outputs, to_numpy
+from parity_tests.check.guest.tensors import as_tensor, flat_outputs, to_numpy
 from parity_tests.check.messages import UnusablePort, numbered
 
 TOKENS = (nn.Embedding, nn.EmbeddingBag)
@@ -144,6 +144,7 @@ class Asked:
             raise UnusablePort("its model is no torch.nn.Module")
         self.module, self.noise = module, noise
         require_plain(module)
+        self.dtype = next(iter(state(module).values())).dtype
 
     def describe(self, arrays: dict) -> tuple[dict, dict]:
         """Return the modules that hold weights, and their first values."""
@@ -185,7 +186,7 @@ class Asked:
                         found[f"call {index} input {position}"] = to_numpy(tensor)
                     found[f"call {index} output"] = to_numpy(_first(output))
                 feed = arrays.get(f"feed {path} {count}")
-                return output if feed is None else _fed(unit, output, feed)
+                return output if feed is None else _fed(unit, output, as_tensor(feed, self.dtype))
 
             if not isinstance(module, torch.jit.ScriptModule):  # which takes none
                 module.register_forward_hook(hook, with_kwargs=True)
@@ -198,7 +199,7 @@ class Asked:
 
     def called(self, arrays: Mapping[str, np.ndarray]) -> list[torch.Tensor]:
         """Return what the module makes of inputs."""
-        inputs = [torch.from_numpy(array) for array in numbered(arrays, "inputs")]
+        inputs = [as_tensor(array, self.dtype) for array in numbered(arrays, "inputs")]
         return flat_outputs(call_module(self.module, *inputs))
 
     def unit_output(
@@ -206,7 +207,7 @@ class Asked:
     ) -> tuple[dict, dict]:
         """Return what one unit makes of its inputs."""
         module = self.module.get_submodule(unit)
-        given = [torch.from_numpy(array) for array in numbered(arrays, "input")]
+        given = [as_tensor(array, self.dtype) for array in numbered(arrays, "input")]
         if isinstance(module, TOKENS):
             given = [tensor.long() for tensor in given]
         module.train(training)
@@ -223,9 +224,8 @@ def call_module(module: Any, *inputs: Any) -> Any:
     return module(*inputs) if several else module(list(inputs))
 
 
-def _fed(unit: nn.Module, output: Any, feed: np.ndarray) -> Any:
+def _fed(unit: nn.Module, output: Any, tensor: torch.Tensor) -> Any:
     """Return an output of a unit with other numbers in it."""
-    tensor = torch.from_numpy(feed)
     if not isinstance(output, tuple):
         return tensor
     if isinstance(unit, RECURRENT):

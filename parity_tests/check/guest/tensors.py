@@ -175,3 +175,9 @@ def on_cpu(item: Any) -> Any:
     """Return an argument in which this processor stands for a GPU."""
     names_gpu = isinstance(item, str | torch.device) and str(item).startswith("cuda")
     return torch.device("cpu") if names_gpu else item
+
+
+def as_tensor(array: np.ndarray, dtype: torch.dtype | None = None) -> torch.Tensor:
+    """Return an array as a tensor, floats in some dtype, else in that of the program."""
+    tensor = torch.from_numpy(array)
+    return tensor.to(dtype or torch.get_default_dtype()) if tensor.is_floating_point() else tensor

@@ -56,7 +56,8 @@ class Original(File):
         inputs, targets, _ = self.batches[0]
         outputs = self.model(self._tensors(inputs), training=False)  # which builds it
         self._require_labels(outputs)
-        self.model.compute_loss(y=self._tensors(targets), y_pred=outputs)
+        if self.model._compile_loss is not None:  # else its own train_step has one
+            self.model.compute_loss(y=self._tensors(targets), y_pred=outputs)
         units.tell_apart(self.model)
         units.split_separable(self.model)
         self.began = self._values()

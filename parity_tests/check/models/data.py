@@ -115,9 +115,10 @@ class Data:
 
     def _targets(self, known: list[Arrays]) -> list[Mistake]:
         """Return what is wrong with the targets of samples that are the model's."""
-        mine, right = (numbered(of[0], "targets") for of in (self.batches, known))
-        for one, other in zip(mine, right, strict=False):
-            if one.shape[:1] == other.shape[:1] and not _mean_the_same(one, other):
+        met, right = (numbered(of[0], "targets") for of in (self.asked.batches, known))
+        for target in right if len(met) >= len(right) else ():
+            told = {_mean_the_same(one, target) for one in met}
+            if False in told and True not in told:
                 return [Mistake("other targets", "the samples have other targets")]
         return []
 
@@ -128,14 +129,14 @@ class Data:
             )
 
 
-def _mean_the_same(one: np.ndarray, other: np.ndarray) -> bool:
-    """Return whether targets are the same, as classes or one-hot, in whichever shape."""
+def _mean_the_same(one: np.ndarray, other: np.ndarray) -> bool | None:
+    """Return whether targets are the same, as classes or one-hot; None of other shapes."""
     classes = [a.argmax(-1) if a.ndim > 1 and a.shape[-1] > 1 else a for a in (one, other)]
     for first, second in ((one, other), classes):
         if first.size == second.size:
             near = np.abs(first.ravel().astype(float) - second.ravel()).max(initial=0)
             return bool(near <= 1e-5 * max(1.0, np.abs(second).max(initial=0)))
-    return True
+    return None
 
 
 def _taken(form: str, seen: Arrays, shapes: Any) -> Arrays:

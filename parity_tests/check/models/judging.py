@@ -111,6 +111,7 @@ class Judging:
             set(self.verdicts.failed) <= set(WITHIN)
             and all(self.verdicts.status(rung) == PASS for rung in OF_WHOLE)
             and not any(finding.mistakes for finding in found)
+            and not self.search.missing()
             and min(c["difference"] for c in within) > FAR * room
         ):
             return str(within[0]["label"])
