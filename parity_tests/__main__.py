@@ -22,6 +22,10 @@ COMMANDS = {
         "check_port:check",
         "Check a port in a file of its own, and say why it differs.",
     ),
+    "record": (
+        "check.models.reference:record",
+        "Record what a Keras model answers, for a check without TensorFlow.",
+    ),
     "convert": ("conversion:convert", "Turn a Keras file into a PyTorch state dict, or back."),
     "traps": ("traps.sensitivity:traps", "Plant each known mistake, and show what sees it."),
     "learning-rates": ("measurements.experiments:learning_rates", "Try learning rates."),

@@ -117,7 +117,7 @@ def looked_up(
         places = _nearest(_standard(few), _standard(all_of))
         found = all_of[places]
         factor, offset = np.polyfit(found.ravel(), few.ravel(), 1)
-        if _equal(few, factor * found + offset):
+        if abs(factor) > 1e-9 and _equal(few, factor * found + offset):
             return places, float(factor), float(offset)
     return None, 1.0, 0.0
 

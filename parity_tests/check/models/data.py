@@ -9,7 +9,7 @@ import numpy as np
 from parity_tests.check.messages import UnusablePort, numbered
 from parity_tests.check.models.asking import Arrays, AskedModule, brought
 from parity_tests.check.models.forms import forms_of, taken
-from parity_tests.check.models.reference import KerasProcess
+from parity_tests.check.models.reference import Reference
 from parity_tests.check.results import FAIL, NOT_JUDGED, PASS, Mistake, Observation, Verdicts
 
 
@@ -30,7 +30,7 @@ class Data:
 
     verdicts: Verdicts
     asked: AskedModule
-    truth: KerasProcess
+    truth: Reference
     described: Mapping[str, Any]
     batches: list[Arrays] = field(default_factory=list)
     form: str | None = None
@@ -50,7 +50,7 @@ class Data:
         if self.other:
             self.send(self.truth)
 
-    def send(self, process: KerasProcess, rounded: bool = False) -> None:
+    def send(self, process: Reference, rounded: bool = False) -> None:
         """Give the batches to another process of the model, perhaps rounded to float32."""
         batches = self.batches
         if rounded:

@@ -16,7 +16,7 @@ from parity_tests.check.models.judging import Judging
 from parity_tests.check.models.ladder import RUNGS, ModelLadder
 from parity_tests.check.models.mapping import possible
 from parity_tests.check.models.moves import Arrays
-from parity_tests.check.models.reference import KerasProcess
+from parity_tests.check.models.reference import RECORDING, KerasProcess, Recording, Reference
 from parity_tests.check.models.settle import Settling
 from parity_tests.check.models.sides import KerasSide
 from parity_tests.check.process import Process
@@ -71,10 +71,14 @@ def examine(
     for path, what in ((port, "PyTorch port"), (reference, "Keras model")):
         check_input(path, f"a file with a {what}")
     _require_frameworks(port, reference)
+    if reference.suffix == RECORDING and dtype != "float64":
+        raise UnusablePort(f"{reference} was recorded in float64: check with --dtype float64")
     verdicts = Verdicts({rung: rung for rung in ("data", "noise", *RUNGS, "loop")})
     with ExitStack() as stack:
 
-        def start(floatx: str, backend: str) -> KerasProcess:
+        def start(floatx: str, backend: str) -> Reference:
+            if reference.suffix == RECORDING:
+                return Recording(reference, floatx, backend)
             process = KerasProcess(reference, floatx, backend, python, 5 * limit, data)
             return stack.enter_context(closing(process))
 
@@ -102,7 +106,9 @@ def _require_frameworks(port: Path, reference: Path) -> None:
         UnusablePort: If one names the other side's framework, and not its own.
     """
     for path, own, other in ((port, "torch", "keras"), (reference, "keras", "torch")):
-        text = "" if path.suffix in SAVED else path.read_text("utf-8", errors="ignore")
+        text = (
+            "" if path.suffix in (*SAVED, RECORDING) else path.read_text("utf-8", errors="ignore")
+        )
         if own not in text.lower() and f"import {other}" in text.replace("from", "import"):
             raise UnusablePort(
                 f"{path} is of {other.title()}: the file of the PyTorch port comes first, and that "
@@ -111,8 +117,8 @@ def _require_frameworks(port: Path, reference: Path) -> None:
 
 
 def _answering(
-    truth: KerasProcess, start: Callable[[str, str], KerasProcess], verdicts: Verdicts
-) -> tuple[KerasProcess, Arrays]:
+    truth: Reference, start: Callable[[str, str], Reference], verdicts: Verdicts
+) -> tuple[Reference, Arrays]:
     """Return the process that can compute the model in float64, and its first weights."""
     try:
         return truth, truth.receive()[1]
@@ -150,9 +156,9 @@ class _Examination:
     def __init__(
         self,
         verdicts: Verdicts,
-        truth: KerasProcess,
+        truth: Reference,
         weights: Arrays,
-        start: Callable[[str, str], KerasProcess],
+        start: Callable[[str, str], Reference],
         kinds: list[tuple[str, str]],
         asked: AskedModule,
         dtype: str,

@@ -1,6 +1,7 @@
 """Which mistakes, made in the Keras model itself, give the numbers of its port."""
 
 import math
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
@@ -70,6 +71,8 @@ class ModelSearch:
         edits: What can be made in the model, as its process describes it.
         judged: The rungs that could be judged, in their order.
         bounds: By rung, the largest of what the model itself leaves room for.
+        found: What explains the divergences so far.
+        until: When the search has to end, by the clock of `time.monotonic`.
         tried: By "name" of a mistake and its "rung", the "residual" that it left over.
     """
 
@@ -77,12 +80,13 @@ class ModelSearch:
     edits: Sequence[Described]
     judged: list[str] = field(default_factory=list)
     bounds: dict[str, float] = field(default_factory=dict)
+    until: float = math.inf
+    found: list[Finding] = field(default_factory=list)
     tried: list[dict[str, Any]] = field(default_factory=list)
 
     def explain(self) -> list[Finding]:
         """Return what explains each divergence, up to the first that stays unexplained."""
-        made = self.missing()
-        found: list[Finding] = []
+        made, found = self.missing(), self.found
         for rung in self.judged:
             if self._first(rung, []) is None:  # other mistakes may make up for one that was made
                 continue
@@ -98,7 +102,8 @@ class ModelSearch:
                     break
                 base, first, finding = self._with_own(rung, made, own, first)
                 if not finding.mistakes:
-                    return [*found, finding]
+                    found.append(finding)
+                    return found
                 made = base
                 finding = self._furthest(rung, made, finding, first)
                 finding = self._everywhere(rung, made, finding, first)
@@ -225,11 +230,13 @@ class ModelSearch:
         left: dict[tuple[str, ...], tuple[float, bool]] = {}
         for candidates in self._candidates(rung, made, first):
             for names in candidates:
-                left[names] = self.residual(rung, made, names, first)
+                if time.monotonic() < self.until:
+                    left[names] = self.residual(rung, made, names, first)
             if any(explains for _, explains in left.values()):
                 break
-        explaining = [names for names, (_, explains) in left.items() if explains]
-        if not explaining:
+        ended = time.monotonic() > self.until  # then others may explain as much as what was tried
+        explaining = [names for names, (_, explains) in left.items() if explains and not ended]
+        if not explaining and not ended:
             single = [names for names in left if len(names) == 1]
             closest = sorted(single, key=lambda names: left[names][0])[:CLOSEST]
             for one, other in combinations(closest, 2):

@@ -1,7 +1,9 @@
 """The verdict on each rung of the port of a Keras model, and what explains those that fail."""
 
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,6 +33,8 @@ PENALTY = "loss: the penalty on the weights is missing"
 """The name of a mistake."""
 NEAR = 1e-3
 """Relative difference of learning rates that are another schedule."""
+SEARCH = 300
+"""Seconds for the search for mistakes."""
 WITHIN = ("layers", "between")
 OF_WHOLE = ("outputs", "loss", "gradients", "update", "trajectory")
 
@@ -65,7 +69,12 @@ class Judging:
                 self.verdicts.add(rung, PASS, said)
             self.ladder.unseen.add("the losses after the first step, which lack the penalty")
         if any(rung in RUNGS for rung in self.verdicts.failed):
-            found = self.search.explain()
+            self.search.until = time.monotonic() + SEARCH
+            with suppress(PortError):  # as where no more mistakes are recorded
+                self.search.explain()
+            found = self.search.found
+            if time.monotonic() > self.search.until:
+                self.ladder.unseen.add(f"mistakes that {SEARCH} s left no time to try")
             self.verdicts.shown["hypotheses"] = self.search.tried
             if place := self._otherwise(found):
                 for rung in self.verdicts.failed:

@@ -12,7 +12,7 @@ from parity_tests.check.models.asking import STEPS, AskedModule
 from parity_tests.check.models.forms import AXES, FORMS, OUTPUTS, axes_of_class, given
 from parity_tests.check.models.mapping import ModelMapping
 from parity_tests.check.models.moves import Arrays, Pairing
-from parity_tests.check.models.reference import KerasProcess
+from parity_tests.check.models.reference import Reference
 
 WHOLE = (0, 1_000_000)
 """A window that holds all calls."""
@@ -59,7 +59,7 @@ class KerasSide:
         kept: Answers, by question and mistakes.
     """
 
-    process: KerasProcess
+    process: Reference
     steps: int = STEPS
     kept: Answers = field(default_factory=Answers)
 

@@ -9,8 +9,10 @@ import pytest
 
 from parity_tests import assert_same_training
 from parity_tests.__main__ import main
-from parity_tests.check.messages import ProcessEnded
-from parity_tests.check.models.reference import KerasProcess
+from parity_tests.check.messages import ProcessEnded, UnusablePort, decode, encode
+from parity_tests.check.models.examination import examine
+from parity_tests.check.models.reference import KerasProcess, record
+from parity_tests.program.messages import UserError
 from parity_tests.tests.models.sensitivity import ZOO
 
 ORIGINAL = """
@@ -264,3 +266,62 @@ def test_a_process_of_keras_that_has_ended_is_no_answer(tmp_path):
         process._process.kill()
         with pytest.raises(ProcessEnded, match="ended with exit status -9"):
             process.ask("describe")
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory):
+    """Return a recording of a model, and the folder in which it lies."""
+    folder = tmp_path_factory.mktemp("recorded")
+    (folder / "original.py").write_text(ORIGINAL)
+    record(folder / "original.py", output=folder / "model.recording")
+    return folder / "model.recording"
+
+
+@pytest.mark.soak
+def test_a_recording_judges_and_names_without_keras(recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(KerasProcess, "__init__", None)  # it is not started
+    (tmp_path / "port.py").write_text(PORT)
+    assert examine(tmp_path / "port.py", recording, "float64").failed == []
+    (tmp_path / "port.py").write_text(PORT.replace("lr=0.1", "lr=0.1, momentum=0.5"))
+    assert examine(tmp_path / "port.py", recording, "float64").failed == ["trajectory"]
+    wrong = PORT.replace("4), torch.nn.Linear", "4), torch.nn.ReLU(), torch.nn.Linear")
+    (tmp_path / "port.py").write_text(wrong)
+    verdicts = examine(tmp_path / "port.py", recording, "float64")
+    assert "dense: its activation is relu" in str(verdicts.findings[0])
+
+
+@pytest.mark.soak
+def test_what_a_recording_cannot_answer_is_a_sentence(recording, tmp_path):
+    port = tmp_path / "port.py"
+    port.write_text(PORT + "for _ in range(9):\n    optimizer.zero_grad()\n    criterion(")
+    port.write_text(
+        port.read_text() + "model(torch.ones(8, 5)), torch.ones(8, 4)).backward()\n"
+        "    optimizer.step()\n"
+    )
+    with pytest.raises(UnusablePort, match="holds answers to its own batch"):
+        examine(port, recording, "float64")
+    with pytest.raises(UnusablePort, match="was recorded in float64"):
+        examine(port, recording, "float32")
+
+
+def altered(content):
+    """Return recordings whose index is hostile."""
+    _, arrays = decode(content)
+    yield content[:1000]
+    for said in ({}, {"answers": 3}, {"answers": {"x": 4}}, {"answers": {"x": "yy"}}):
+        yield encode(said, arrays)
+
+
+@pytest.mark.soak
+def test_a_recording_that_is_none_is_a_sentence(recording, tmp_path):
+    (tmp_path / "port.py").write_text(PORT)
+    for content in altered(recording.read_bytes()):
+        (tmp_path / "bad.recording").write_bytes(content)
+        with pytest.raises(UnusablePort, match=r"is no recording: make one with `record`"):
+            examine(tmp_path / "port.py", tmp_path / "bad.recording", "float64")
+
+
+def test_a_recording_needs_its_ending(tmp_path):
+    (tmp_path / "original.py").write_text(ORIGINAL)
+    with pytest.raises(UserError, match=r"expected a name in \.recording"):
+        record(tmp_path / "original.py", output=tmp_path / "model.safetensors")
