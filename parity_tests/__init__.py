@@ -5,12 +5,10 @@ port; `measurements`; and `tests`. For the tests of a project of one's own:
 `from parity_tests import assert_same_training`.
 """
 
-from typing import Any
-
 __all__ = ["assert_same_training"]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Import what is asked for, which no process of a user's file needs."""
     if name in __all__:
         from parity_tests.check.models.examination import assert_same_training

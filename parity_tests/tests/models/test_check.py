@@ -49,7 +49,8 @@ def test_a_right_port_passes_and_what_the_check_cannot_see_is_said(check, tmp_pa
     assert "with this batch the check cannot tell: optimizer: clipvalue is 1.0" in out
     assert out.splitlines()[-1].endswith(
         "port.py agrees in what was judged: layers, between, outputs, loss, gradients, update, "
-        "trajectory"
+        "trajectory; not judged: the initial weights, which each side draws for itself: 0.bias is "
+        "random, and 0 in the model"
     )
     assert json.loads((tmp_path / "found.json").read_text())["verdict"] == "agrees"
 

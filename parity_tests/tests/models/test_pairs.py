@@ -46,7 +46,7 @@ def pairs():
                 yield pytest.param(port, original, right, id=name, marks=marks)
 
 
-@pytest.mark.parametrize(("port", "original", "right"), pairs())
+@pytest.mark.parametrize(("port", "original", "right"), list(pairs()))
 def test_a_pair_as_strangers_write_it_is_judged_rightly(port, original, right, capsys):
     verdicts = examine(port, original, "float64")
     assert verdicts.usable, capsys.readouterr().out
