@@ -265,8 +265,9 @@ def _lent(data: Path) -> Iterator[None]:
         np.savez(path, **arrays)
         return str(path)
 
-    owners = [keras.utils, import_module("keras.src.datasets.mnist")]
-    owners.append(import_module("keras._tf_keras.keras.utils"))  # as tensorflow.keras is
+    # Of the last, tensorflow.keras takes it once a file imports that.
+    modules = "keras.src.datasets.mnist", "keras.src.utils.file_utils"
+    owners = [keras.utils, *map(import_module, modules)]
     with ExitStack() as stack:
         for owner in owners:
             stack.enter_context(mock.patch.object(owner, "get_file", get_file))
