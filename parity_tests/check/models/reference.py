@@ -91,7 +91,11 @@ class KerasProcess(Reference):
         packages = self._quarters.folder / "packages"
         packages.mkdir()
         (packages / PACKAGE.name).symlink_to(PACKAGE, target_is_directory=True)
-        environment |= {"TF_CPP_MIN_LOG_LEVEL": "3", "PYTHONPATH": str(packages)}
+        paths = [str(packages), environment.get("PYTHONPATH", "")]
+        environment |= {
+            "TF_CPP_MIN_LOG_LEVEL": "3",
+            "PYTHONPATH": os.pathsep.join(filter(None, paths)),
+        }
         # Threads that spin while they wait slow another process on the same cores a hundredfold.
         environment |= {"OMP_WAIT_POLICY": "PASSIVE", "KMP_BLOCKTIME": "0"}
         module = ["parity_tests.check.keras.original", str(theirs.fileno()), floatx]
