@@ -86,6 +86,8 @@ def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -
 
 
 def _validate(port: Path, limit: float, epochs: int, data: Path) -> None:
+    if not str(port).isprintable():
+        raise UserError(f"the name {str(port)!r} has characters that cannot be shown: rename it")
     check_input(port, "a Python file with a port in it")
     check_data(data)
     if not 0 < limit <= 1e6:

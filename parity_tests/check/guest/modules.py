@@ -1,5 +1,6 @@
 """The module that a program trains: seen where it is called, and asked in a process of its own."""
 
+import functools
 import inspect
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -37,10 +38,15 @@ def state(module: nn.Module) -> dict[str, torch.Tensor]:
     return found
 
 
+def part_of(module: nn.Module, path: str) -> Any:
+    """Return a module in a module, which may be scripted, by its path."""
+    return functools.reduce(getattr, path.split(".") if path else (), module)
+
+
 def load(module: nn.Module, name: str, array: np.ndarray) -> None:
     """Replace a weight or a running statistic, by its name."""
     path, _, last = name.rpartition(".")
-    part = module.get_submodule(path)
+    part = part_of(module, path)
     if last in getattr(part, "parametrizations", ()):
         setattr(part, last, torch.from_numpy(array))
     else:
@@ -206,7 +212,7 @@ class Asked:
         self, arrays: Mapping[str, np.ndarray], unit: str, training: bool
     ) -> tuple[dict, dict]:
         """Return what one unit makes of its inputs."""
-        module = self.module.get_submodule(unit)
+        module = part_of(self.module, unit)
         given = [as_tensor(array, self.dtype) for array in numbered(arrays, "input")]
         if isinstance(module, TOKENS):
             given = [tensor.long() for tensor in given]

@@ -15,8 +15,10 @@ def load(path: Path, floatx: str) -> Any:
     Raises:
         UnusablePort: If Keras cannot load it.
     """
+    # A file of the old format has names of losses that Keras does not look up by itself.
+    named = {name: keras.losses.get(name) for name in ("mse", "mae", "mape", "msle")}
     try:
-        saved = keras.models.load_model(path)
+        saved = keras.models.load_model(path, named if path.suffix != ".keras" else None)
     except Exception as error:
         unknown = re.search(r"Could not locate class '(\w+)'", str(error))
         why = f"it has a layer of a class {unknown[1]} of its own" if unknown else "it is damaged"

@@ -67,6 +67,7 @@ class Settling:
         given = given if modules & {*(given or ())} else None  # one of that name means another
         right = numbered(self.truth.trace(False)[1], "outputs")
         ways: list[PortSide] = []
+        whole: list[PortSide] = []
         problems: list[PortError] = []
         for side in self._mapped(said, forms, given, problems):
             found = numbered(side.trace(False)[1], "outputs")
@@ -78,7 +79,13 @@ class Settling:
                     outputs = tuple(of or output for of in known)
                     ways.append(replace(formed, outputs=outputs))  # which keeps the same answers
                     if None not in known and len(found) == len(right):
-                        return replace(ways[-1], kept=Answers())
+                        whole.append(replace(ways[-1], kept=Answers()))
+                        break
+            # Of heads that are alike, those whose outputs are in the model's order.
+            if whole and whole[-1].places in ((), tuple(range(len(right)))):
+                return whole[-1]
+        if whole:
+            return whole[0]
         if not ways:
             raise [
                 *problems,

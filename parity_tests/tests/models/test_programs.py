@@ -3,6 +3,7 @@
 import pytest
 
 from parity_tests import assert_same_training
+from parity_tests.__main__ import main
 from parity_tests.check.messages import UnusablePort
 from parity_tests.check.models.examination import examine
 
@@ -300,3 +301,56 @@ criterion = nn.MSELoss()
 @pytest.mark.soak
 def test_equal_layers_in_another_order_than_they_are_called_are_paired_rightly(judged):
     assert judged(SHUFFLED, EQUAL).failed == []
+
+
+@pytest.mark.soak
+def test_a_model_in_the_old_format_is_a_reference_and_one_with_a_layer_of_its_own_is_a_sentence(
+    tmp_path,
+):
+    import keras
+
+    class Mine(keras.layers.Layer):
+        def call(self, inputs):
+            return inputs
+
+    layers = [keras.Input((5,)), keras.layers.Dense(4)]
+    for name, others in (("old.h5", []), ("own.keras", [Mine()])):
+        model = keras.Sequential([*layers, *others])
+        model.compile(keras.optimizers.SGD(0.1), "mse")
+        model.save(tmp_path / name)
+    (tmp_path / "port.py").write_text(
+        "import torch\nmodel = torch.nn.Linear(5, 4)\ncriterion = torch.nn.MSELoss()\n"
+        "optimizer = torch.optim.SGD(model.parameters(), 0.1)\n"
+    )
+    assert examine(tmp_path / "port.py", tmp_path / "old.h5", "float64").failed == []
+    with pytest.raises(UnusablePort, match="a layer of a class Mine of its own"):
+        examine(tmp_path / "port.py", tmp_path / "own.keras", "float64")
+
+
+def test_a_name_that_cannot_be_shown_is_refused_in_one_line(tmp_path, status_of, capfd):
+    (tmp_path / "a\nb.py").write_text(PORT)
+    assert status_of(main, "check", tmp_path / "a\nb.py") == 2
+    assert capfd.readouterr().err.count("\n") == 1
+
+
+SCRIPTED = """
+import torch
+from torch import nn
+model = torch.jit.script(nn.Sequential(nn.Linear(6, 8), nn.ReLU(), nn.Linear(8, 3)))
+def step(x, y):
+    model.zero_grad()
+    loss = nn.functional.cross_entropy(model(x), y)
+    loss.backward()
+    with torch.no_grad():
+        for weight in model.parameters():
+            weight -= 0.1 * weight.grad
+"""
+
+
+@pytest.mark.soak
+def test_a_scripted_model_with_an_update_by_hand_is_judged_by_what_can_be_seen(judged):
+    plain = MODEL.replace("keras.layers.Dropout(0.2),", "") + COMPILED.replace(", momentum=0.9", "")
+    verdicts = judged(SCRIPTED, plain)
+    assert verdicts.failed == []
+    assert {"outputs", "loss", "gradients", "update"} <= set(verdicts.judged)
+    assert "layers" not in verdicts.judged
