@@ -333,7 +333,7 @@ class ModelSearch:
         return math.inf, False
 
 
-def cannot_tell(ladder: ModelLadder, edits: Sequence[Described]) -> tuple[str, ...]:
+def cannot_tell(ladder: ModelLadder, edits: Iterable[Described]) -> tuple[str, ...]:
     """Return the mistakes that leave no trace in this model with this batch."""
     found = []
     for edit in edits:

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from itertools import takewhile
 from typing import Any
 
 import numpy as np
@@ -88,7 +89,9 @@ class Judging:
         for part in self.verdicts.parts:
             print_wrapped(f"not judged: {part}")
         if not self.verdicts.failed:
-            self.verdicts.cannot_tell = list(cannot_tell(self.ladder, self.edits))
+            until = time.monotonic() + SEARCH
+            tried = takewhile(lambda edit: time.monotonic() < until, self.edits)
+            self.verdicts.cannot_tell = list(cannot_tell(self.ladder, tried))
         for name in self.verdicts.cannot_tell:
             print_wrapped(f"with this batch the check cannot tell: {name}")
 
