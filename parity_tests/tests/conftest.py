@@ -42,6 +42,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Show the progress on a terminal, and seed what test modules draw when they are imported."""
     progress.register(config)
+    # Before TensorFlow: in the other order, loading the compiler of PyTorch may end the process.
+    importlib.import_module("torch._dynamo")
     seed_every_generator()
     if name := config.getoption("--plant"):
         plant_for_all(config, name)
