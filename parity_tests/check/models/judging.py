@@ -34,7 +34,7 @@ PENALTY = "loss: the penalty on the weights is missing"
 """The name of a mistake."""
 NEAR = 1e-3
 """Relative difference of learning rates that are another schedule."""
-SEARCH = 300
+SEARCH = 1200
 """Seconds for the search for mistakes."""
 WITHIN = ("layers", "between")
 OF_WHOLE = ("outputs", "loss", "gradients", "update", "trajectory")
