@@ -326,3 +326,9 @@ def test_a_recording_needs_its_ending(tmp_path):
     (tmp_path / "original.py").write_text(ORIGINAL)
     with pytest.raises(UserError, match=r"expected a name in \.recording"):
         record(tmp_path / "original.py", output=tmp_path / "model.safetensors")
+
+
+def test_a_name_that_cannot_be_shown_is_refused_in_one_line(tmp_path, status_of, capfd):
+    (tmp_path / "a\nb.py").write_text(PORT)
+    assert status_of(main, "check", tmp_path / "a\nb.py") == 2
+    assert capfd.readouterr().err.count("\n") == 1

@@ -3,7 +3,6 @@
 import pytest
 
 from parity_tests import assert_same_training
-from parity_tests.__main__ import main
 from parity_tests.check.messages import UnusablePort
 from parity_tests.check.models.examination import examine
 
@@ -325,12 +324,6 @@ def test_a_model_in_the_old_format_is_a_reference_and_one_with_a_layer_of_its_ow
     assert examine(tmp_path / "port.py", tmp_path / "old.h5", "float64").failed == []
     with pytest.raises(UnusablePort, match="a layer of a class Mine of its own"):
         examine(tmp_path / "port.py", tmp_path / "own.keras", "float64")
-
-
-def test_a_name_that_cannot_be_shown_is_refused_in_one_line(tmp_path, status_of, capfd):
-    (tmp_path / "a\nb.py").write_text(PORT)
-    assert status_of(main, "check", tmp_path / "a\nb.py") == 2
-    assert capfd.readouterr().err.count("\n") == 1
 
 
 SCRIPTED = """
