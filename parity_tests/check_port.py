@@ -50,7 +50,7 @@ def check(
         epochs: Of the whole training of the book's network, which comes last; 0 leaves it out.
         limit: Seconds within which a call of the port must come back, up to 1e6; that of a
             whole training, times its epochs; that of a Keras model, times five.
-        data: Folder that holds MNIST in MNIST/raw, for the book's network.
+        data: Folder that holds MNIST in MNIST/raw.
         reference_python: Interpreter that runs the reference's file, and has Keras.
         json_file: Write the result to this file as well.
         report: Write it to this HTML file, and for a pull request to one in Markdown beside it.

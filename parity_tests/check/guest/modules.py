@@ -80,7 +80,6 @@ def shown(
     arrays |= {f"after {n}": w for n, w in step.state.items()}
     for kind, found in (
         ("inputs", _together([call.inputs for call in own])),
-        ("outputs", _together([call.outputs for call in own])),
         ("targets", step.targets),
     ):
         arrays |= {f"{kind} {i}": tensor for i, tensor in enumerate(found)}

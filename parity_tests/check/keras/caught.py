@@ -120,10 +120,10 @@ def _watched(training: Training) -> Iterator[None]:
             training.data = x, y, given.get("sample_weight")
             if split := given.get("validation_split"):
                 count = int(len(keras.tree.flatten(x)[0]) * (1 - split))
-                training.data = _rows(training.data, slice(count))
+                training.data = rows(training.data, slice(count))
             samples = len(keras.tree.flatten(training.data[0])[0])
             training.size = min(given.get("batch_size") or 32, samples)
-            training.batches = [_rows(training.data, slice(training.size))]
+            training.batches = [rows(training.data, slice(training.size))]
         else:
             training.batches = [_three(batch) for batch in islice(_iterated(x), MOST)]
             training.size = len(keras.tree.flatten(training.batches[0][0])[0])
@@ -218,16 +218,10 @@ def _doubled(array: Any) -> Any:
     return np.asarray(array, np.float64) if small else array
 
 
-def _rows(data: tuple[Any, Any, Any], places: Any) -> tuple[Any, Any, Any]:
+def rows(data: tuple[Any, Any, Any], places: Any) -> tuple[Any, Any, Any]:
     """Return some samples of inputs, targets and weights."""
     taken = keras.tree.map_structure(lambda a: None if a is None else np.asarray(a)[places], data)
     return taken[0], taken[1], taken[2]
-
-
-def rows(training: Training, places: Any) -> tuple[Any, Any, Any]:
-    """Return some samples of all data of a training."""
-    assert training.data is not None, "it has some"
-    return _rows(training.data, places)
 
 
 def _three(batch: Any) -> tuple[Any, Any, Any]:
@@ -294,7 +288,7 @@ def found_by_shape(names: dict[str, Any], model: Any) -> Training | None:
                 fits = _fits(y.shape, gives[0].shape) or _fits(y.shape, gives[0].shape[:-1])
                 if y is not x and len(y) == len(x) and fits:
                     data = x, y, None
-                    return Training(model, [_rows(data, slice(32))], data)
+                    return Training(model, [rows(data, slice(32))], data)
     return None
 
 

@@ -254,7 +254,7 @@ class File:
             places, factor, offset = looked_up(given, held)
             if places is None:
                 return {"found": False}, {}
-            inputs, targets, weights = self._cast(rows(training, places))
+            inputs, targets, weights = self._cast(rows(training.data, places))
             answer |= {
                 f"{step} {name}": array
                 for name, array in (

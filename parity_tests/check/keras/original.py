@@ -147,7 +147,6 @@ class Original(File):
             "groups": groups,
             "trainable": [v.path for v in self.model.trainable_variables],
             "inputs": names(self.model, self.batches[0][0]),
-            "shapes": [list(a.shape[1:]) for a in keras.tree.flatten(self.batches[0][0])],
             "averages": bool(self.optimizer.use_ema),
             **said_of_itself(self.names),
             "later": self.later,

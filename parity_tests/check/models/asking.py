@@ -197,7 +197,7 @@ def find_module(process: Process) -> AskedModule:
 
 def _described(asked: AskedModule, waits: Mapping[str, Any]) -> AskedModule:
     said, arrays = asked.look("describe", {}, {})
-    known = ("layout", "mapping", "brings", "notes", "made")
+    known = ("layout", "mapping", "brings")
     asked.said = {**{name: waits.get(name) for name in known}, **said}
     asked.weights = {name.removeprefix("weight "): array for name, array in arrays.items()}
     return asked
