@@ -56,7 +56,7 @@ def examine(
             try:
                 asked = find_training(process, samples)
             except UnchangedError as error:
-                return _unchanged(verdicts, path, error.args[0])
+                return unchanged(verdicts, "one update", path, error.args[0])
             except (PortError, ProcessEnded) as error:
                 if double and _is_about_dtypes(str(error)):
                     reason = str(error).split(": ", 1)[-1]
@@ -78,16 +78,16 @@ def _is_about_dtypes(message: str) -> bool:
     return any(word in message for word in ("dtype", "Double", "Float", "scalar type", "float"))
 
 
-def _unchanged(verdicts: Verdicts, path: Path, said: dict[str, Any]) -> Verdicts:
+def unchanged(verdicts: Verdicts, rung: str, path: Path, said: dict[str, Any]) -> Verdicts:
     """Return the verdicts of a program that takes gradients and changes no weight."""
     line = said["open"]["line"]
     verdicts.say(f"judged: {path.name}, which takes gradients in line {line}")
-    verdicts.add("one update", FAIL, "gradients are taken, and no weight ever changes")
+    verdicts.add(rung, FAIL, "gradients are taken, and no weight ever changes")
     mistake = known("weights never updated")
     if said["strange"]:
         sentence = "the optimizer holds none of the model's weights"
         mistake = Mistake("the optimizer of another model", sentence)
-    verdicts.find(Observation("one update", mistake))
+    verdicts.find(Observation(rung, mistake))
     return verdicts
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.asking import UnchangedError
+from parity_tests.check.examination import unchanged
 from parity_tests.check.messages import SAVED, OtherLayers, PortError, ProcessEnded, UnusablePort
 from parity_tests.check.models.asking import AskedModule, find_module
 from parity_tests.check.models.data import Data
@@ -88,14 +90,14 @@ def examine(
         process = stack.enter_context(
             closing(Process(port, data, of_keras=True, limit=limit, **options))
         )
-        asked = find_module(process)
+        try:
+            asked = find_module(process)
+        except UnchangedError as error:
+            return unchanged(verdicts, "update", port, error.args[0])
         truth, weights = _answering(truth, start, verdicts)
-        kinds = [("float64", "torch"), ("float32", "tensorflow")]
-        if truth.backend == "torch":
-            kinds = [("float32", "torch")]
-        kinds = [kind for kind in kinds if dtype == "float32" or "float64" in kind]
-        examination = _Examination(verdicts, truth, weights, start, kinds, asked, dtype)
-        examination.judge()
+        kinds = [("float64", "torch"), ("float32", truth.backend)][: 1 + (dtype == "float32")]
+        kinds = [kind for kind in kinds if kind != ("float64", truth.backend)]
+        _Examination(verdicts, truth, weights, start, kinds, asked, dtype).judge()
     return verdicts
 
 

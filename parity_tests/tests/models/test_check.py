@@ -332,3 +332,9 @@ def test_a_name_that_cannot_be_shown_is_refused_in_one_line(tmp_path, status_of,
     (tmp_path / "a\nb.py").write_text(PORT)
     assert status_of(main, "check", tmp_path / "a\nb.py") == 2
     assert capfd.readouterr().err.count("\n") == 1
+
+
+def test_a_port_that_never_changes_a_weight_fails(check):
+    loop = "criterion(model(torch.ones(8, 5)), torch.zeros(8, 4)).backward()\n"
+    status, out, err = check(PORT + loop, ORIGINAL)
+    assert (status, "no weight ever changes" in out) == (1, True), out + err
