@@ -1,8 +1,12 @@
 """Checking anybody's port: against the book's reference, or a Keras model."""
 
+import io
 import json
 import shlex
 import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -11,7 +15,7 @@ from cyclopts import Parameter
 
 from parity_tests.check import examination as beside_the_book
 from parity_tests.check.messages import Failed, UnusablePort
-from parity_tests.check.results import print_wrapped
+from parity_tests.check.results import Verdicts, print_wrapped
 from parity_tests.page.check import check_markdown, check_page
 from parity_tests.page.render import finite
 from parity_tests.program.files import check_data, check_input, check_outputs, write_whole
@@ -31,6 +35,7 @@ def check(
     limit: float = 120.0,
     data: Path = Path("data"),
     reference_python: str = sys.executable,
+    fix: Path | None = None,
     json_file: Annotated[Path | None, Parameter(name="--json")] = None,
     report: Path | None = None,
 ) -> None:
@@ -52,17 +57,24 @@ def check(
             whole training, times its epochs; that of a Keras model, times five.
         data: Folder that holds MNIST in MNIST/raw.
         reference_python: Interpreter that runs the reference's file, and has Keras.
+        fix: Write the port of a Keras model with all repairs to this file, and check that.
         json_file: Write the result to this file as well.
         report: Write it to this HTML file, and for a pull request to one in Markdown beside it.
     """
     _validate(port, limit, epochs, data)
-    outputs = [json_file, report, report and report.with_suffix(".md")]
+    if fix is not None and reference is None:
+        raise UserError("--fix is of ports of Keras models: name one with --reference")
+    outputs = [fix, json_file, report, report and report.with_suffix(".md")]
     check_outputs(outputs, [port, reference, *installed().mnist.paths(data)])
     options: dict[str, Any] = {"model": model, "step": step, "limit": limit}
     if reference:
         options |= {"data": data, "python": reference_python}
         beside_keras = import_module("parity_tests.check.models.examination")
         verdicts = beside_keras.examine(port, reference, dtype, **options)
+        if fix is not None and verdicts.failed:
+            _fix(
+                verdicts, port, fix, partial(beside_keras.examine, fix, reference, dtype, **options)
+            )
     else:
         verdicts = beside_the_book.examine(port, dtype, epochs, data, **options)
     conclusion = verdicts.conclusion(str(port))
@@ -73,6 +85,17 @@ def check(
     if not verdicts.usable:
         raise UnusablePort(conclusion)
     print_wrapped(conclusion)
+
+
+def _fix(verdicts: Verdicts, port: Path, fix: Path, examine: Callable[[], Verdicts]) -> None:
+    """Write a port with all its repairs, and check that."""
+    if not verdicts.mended:
+        print_wrapped(f"{fix} is not written: no change of the text of {port} was found")
+        return
+    write_whole(fix, verdicts.mended.encode())
+    with redirect_stdout(io.StringIO()):
+        again = examine()
+    print_wrapped(again.conclusion(str(fix)))
 
 
 def _write(found: dict[str, Any], json_file: Path | None, report: Path | None) -> None:

@@ -107,6 +107,10 @@ class Verdicts:
         cannot_tell: Mistakes that would leave no trace.
         errors: What the port raised where it should have answered.
         shown: What only a page shows: "compared", "mapping" and "hypotheses", for JSON.
+        repairs: Changes of the port that give the model's numbers; `str` gives a sentence, and
+            `as_json` what a program reads.
+        mended: The text of the port with all repairs; "" if there is none.
+        diff: What differs between the port and that.
     """
 
     aspects: Mapping[str, str]
@@ -118,6 +122,9 @@ class Verdicts:
     cannot_tell: list[str] = field(default_factory=list)
     errors: list[str] = field(default_factory=list)
     shown: dict[str, list[Any]] = field(default_factory=lambda: {"compared": []})
+    repairs: list[Any] = field(default_factory=list)
+    mended: str = ""
+    diff: str = ""
 
     def add(self, rung: str, status: str, text: str = "") -> None:
         """Keep a verdict, and print it."""
@@ -194,6 +201,8 @@ class Verdicts:
                 for rung, verdict in self.by_rung.items()
             },
             "findings": [str(finding) for finding in self.findings],
+            "repairs": [repair.as_json() for repair in self.repairs],
+            "diff": self.diff,
             "judged": self.judged,
             "not judged": self.not_judged,
             "parts not judged": self.parts,

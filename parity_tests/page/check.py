@@ -11,6 +11,7 @@ from typing import Any
 from parity_tests.page.render import bar, rendered
 
 Found = Mapping[str, Any]
+LISTS = ("compared", "mapping", "hypotheses", "repairs")
 
 
 def check_page(found: Found) -> str:
@@ -22,13 +23,14 @@ def check_page(found: Found) -> str:
             (names, or names and reasons) and "parts not judged". And, where they are known:
             "compared", with label, rung, difference and bound of each tensor in the order of
             execution; "mapping", with model, port and transform of each weight;
-            "hypotheses", with name and residual of
-            each; "command".
+            "hypotheses", with name and residual of each; "repairs", with place and change of each;
+            "diff", the port beside the mended one; "command".
     """
     return rendered(
         "check.html",
         dict(found),
-        found={"compared": [], "mapping": [], "hypotheses": [], "command": "", **found},
+        found={**{name: [] for name in LISTS}, "diff": "", "command": "", **found},
+        mending=mending,
         rungs=[rung_state(*item) for item in found["rungs"].items()],
         failure=first_failure(found),
         bars=bars(found.get("compared", ())),
@@ -110,6 +112,9 @@ def check_markdown(found: Found) -> str:
         lines += ["", f"First divergence on the rung {code(failure['rung'])}:", ""]
         lines += fenced(failure["message"])
     lines += [f"- {code(finding)}" for finding in found["findings"]]
+    lines += [f"- {code(mending(repair))}" for repair in found.get("repairs", ())]
+    if diff := found.get("diff"):
+        lines += ["", *fenced(diff.rstrip())]
     lines += ["", "| rung | verdict |", "|---|---|"]
     for rung in (rung_state(*item) for item in found["rungs"].items()):
         lines.append(f"| {cell(rung['name'])} | {cell(rung['verdict'])} |")
@@ -118,6 +123,12 @@ def check_markdown(found: Found) -> str:
     if command := found.get("command"):
         lines += ["", "Repeat it by", "", *fenced(command)]
     return "\n".join(lines) + "\n"
+
+
+def mending(repair: Found) -> str:
+    """Return a repair in one line."""
+    place = f"{repair['file']}:{repair['line']}: " if repair["file"] else ""
+    return f"{place}{repair['call']}: {repair['change']}"
 
 
 def code(text: str) -> str:

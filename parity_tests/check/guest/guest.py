@@ -35,6 +35,7 @@ from parity_tests.check.messages import (
     encode,
     said_of_itself,
 )
+from parity_tests.check.repairs.calls import Calls, Makings
 from parity_tests.check.samples import PIXELS
 from torch_port.mnist import paths, verify
 
@@ -103,6 +104,8 @@ class Guest:
         self.noise = Noise()
         self.module: Asked | None = None
         self.modules: dict[int, Any] = {}
+        self.makings = Makings(str(path))
+        self.calls: Calls | None = None
         self.inputs: dict[str, np.ndarray] = {}
         self.drawn: list[str] = []
         if of_keras:
@@ -113,8 +116,7 @@ class Guest:
         self.target = 1
         self.known: dict[int, torch.Tensor] = {}
         self.answer: Connection | None = None
-        self.wanted = 0
-        self.until = 0.0
+        self.wanted, self.until = 0, 0.0
         self.brief = self.named = self.last = False
         self.names: dict[str, Any] = {}
 
@@ -255,14 +257,15 @@ class Guest:
                 if name.startswith("weight "):
                     modules.load(self.module.module, name.removeprefix("weight "), array)
             unattended.seed(call.get("seed", 0))
+            if "changes" in call:
+                self.calls = self.makings.seen(self.module.module, call["changes"])
             size = call.get("drive", {}).get("batch_size")  # of a step, of those that follow
             self.inputs = {n: a[:size] for n, a in arrays.items() if n.startswith("inputs ")}
             if "look" in call:
                 with self.watch:
                     said, found = getattr(self.module, call["look"])(arrays, **call["options"])
-                self._answer(
-                    {"ended": "", "error": False, "unseen": False, "steps": [], **said}, found
-                )
+                plain = {"ended": "", "error": False, "unseen": False, "steps": []}
+                self._answer({**plain, **said}, found)
         except BaseException as error:  # noqa: BLE001 (whatever it raises is the answer)
             self._end(error)
 
@@ -337,6 +340,8 @@ class Guest:
             modules.require_plain(module)
         of_steps, found = modules.shown_steps(steps, module, self.brief)
         said |= {**of_steps, "noise": self.drawn, "returned": self.watch.returned}
+        if self.calls:
+            said |= {"calls": self.calls.noted, "optimizers": [*self.calls.optimizers()]}
         arrays |= found
         if self.module and self.inputs:
             module.eval()

@@ -32,6 +32,8 @@ class AskedModule:
             was given them; none where it is called.
         line: Where it takes gradients, where it trains by itself.
         drive: What is called, and how; None where it trains by itself.
+        changes: That are made in what it calls; None if its calls are not looked at.
+        steps: Of its training that are wanted.
     """
 
     process: Process
@@ -42,6 +44,8 @@ class AskedModule:
     batches: list[Arrays] = field(default_factory=list)
     line: int = 0
     drive: dict[str, Any] | None = None
+    changes: Sequence[Mapping[str, Any]] | None = None
+    steps: int = STEPS
 
     @property
     def trained_by(self) -> str:
@@ -64,8 +68,13 @@ class AskedModule:
         **options: Any,
     ) -> tuple[dict[str, Any], Arrays]:
         """Return what the module answers, given its weights by name."""
-        options = {"look": method, "options": options, "seed": seed, "still": True}
-        return self.process.ask(0, {**arrays, **_named(weights)}, module=self.module, **options)
+        options = {"look": method, "options": options, "seed": seed, **self._asked_so}
+        return self.process.ask(0, {**arrays, **_named(weights)}, **options)
+
+    @property
+    def _asked_so(self) -> dict[str, Any]:
+        changes = {} if self.changes is None else {"changes": list(self.changes)}
+        return {"module": self.module, "still": True, **changes}
 
     def train(
         self, weights: Mapping[str, np.ndarray], inputs: Arrays, targets: Sequence[np.ndarray]
@@ -92,7 +101,7 @@ class AskedModule:
             drive = {"name": call["name"], "model": self.name, "epochs": 1}
             drive["batch_size"] = len(inputs["inputs 0"])
             several = {f"targets {i}": array for i, array in enumerate(formed)}
-            data = {n: np.concatenate([a] * STEPS) for n, a in {**inputs, **several}.items()}
+            data = {n: np.concatenate([a] * self.steps) for n, a in {**inputs, **several}.items()}
             try:
                 found = self._asked({**arrays, **data}, drive)
             except PortError as error:
@@ -107,13 +116,13 @@ class AskedModule:
 
         Of each, whether the module was in training, and the rates of an optimizer of torch.
         """
-        options: dict[str, Any] = {"still": True, "brief": True, "seconds": SECONDS}
-        said, _ = self.process.ask(LATER, module=self.module, **options)
+        options: dict[str, Any] = {"brief": True, "seconds": SECONDS, **self._asked_so}
+        said, _ = self.process.ask(LATER, **options)
         return said["steps"]
 
     def _asked(self, arrays: Arrays, drive: dict[str, Any]) -> tuple[dict[str, Any], Arrays]:
         options: dict[str, Any] = {"drive": drive} if drive else {}
-        said, found = self.process.ask(STEPS, arrays, module=self.module, still=True, **options)
+        said, found = self.process.ask(self.steps, arrays, **options, **self._asked_so)
         if said["error"]:
             raise PortError(f"{self.process.path} raised an error: {said['ended']}")
         if not said["steps"]:

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 
 from parity_tests.check.compared import Compared
-from parity_tests.check.messages import PortError
+from parity_tests.check.messages import PortError, ProcessEnded
 from parity_tests.check.models.draws import Draws
 from parity_tests.check.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.check.models.ladder import RUNGS, ModelLadder
+from parity_tests.check.repairs.search import RepairSearch
+from parity_tests.check.repairs.text import Text
 from parity_tests.check.results import (
     FAIL,
     NOT_JUDGED,
@@ -34,8 +36,10 @@ PENALTY = "loss: the penalty on the weights is missing"
 """The name of a mistake."""
 NEAR = 1e-3
 """Relative difference of learning rates that are another schedule."""
-SEARCH = 1200
-"""Seconds for the search for mistakes."""
+SEARCH, REPAIRED = 1200, 60
+"""Seconds for the search for mistakes, and where the port was mended without one."""
+CLOSE = 0.5
+"""Share of a difference that is left of it where a change is worth to be told."""
 WITHIN = ("layers", "between")
 OF_WHOLE = ("outputs", "loss", "gradients", "update", "trajectory")
 
@@ -69,22 +73,12 @@ class Judging:
                 said = "but that the update has the penalty on the weights, and the loss has not"
                 self.verdicts.add(rung, PASS, said)
             self.ladder.unseen.add("the losses after the first step, which lack the penalty")
-        if any(rung in RUNGS for rung in self.verdicts.failed):
-            self.search.until = time.monotonic() + SEARCH
-            with suppress(PortError):  # as where no more mistakes are recorded
-                self.search.explain()
-            found = self.search.found
-            if time.monotonic() > self.search.until:
-                self.ladder.unseen.add(f"mistakes that {SEARCH} s left no time to try")
-            self.verdicts.shown["hypotheses"] = self.search.tried
-            if place := self._otherwise(found):
-                for rung in self.verdicts.failed:
-                    said = f"{place} is another, and all that follows agrees"
-                    self.verdicts.add(rung, NOT_JUDGED, f"{said}")
-            else:
-                self.verdicts.findings += self._explained(found)
-        for finding in self.verdicts.findings:
+        if not {"noise", *RUNGS}.isdisjoint(self.verdicts.failed):
+            self._explain()
+        for finding in (*self.verdicts.findings, *self.verdicts.repairs):
             print_wrapped(f"-> {finding}", indent=3)
+        if self.verdicts.diff:
+            print(self.verdicts.diff, end="")
         self.verdicts.parts = sorted(self.ladder.unseen)
         for part in self.verdicts.parts:
             print_wrapped(f"not judged: {part}")
@@ -94,6 +88,54 @@ class Judging:
             self.verdicts.cannot_tell = list(cannot_tell(self.ladder, tried))
         for name in self.verdicts.cannot_tell:
             print_wrapped(f"with this batch the check cannot tell: {name}")
+
+    def _explain(self) -> None:
+        """Find what mends a port, and which mistakes of the model give its numbers."""
+        repairs = self._repaired()
+        found = self._mistakes(self.search, REPAIRED if repairs.mended else SEARCH)
+        if place := self._otherwise(found):
+            for rung in self.verdicts.failed:
+                said = f"{place} is another, and all that follows agrees"
+                self.verdicts.add(rung, NOT_JUDGED, f"{said}")
+            return
+        named = all(finding.mistakes for finding in found)
+        if not named and repairs.mended:
+            found = [finding for finding in found if finding.mistakes]
+        elif not named and repairs.found:  # what is left may have a name
+            rest = ModelSearch(repairs.current, self.edits, self.search.judged)
+            found = self._mistakes(rest, REPAIRED)
+        self.verdicts.findings += self._explained(found, repairs)
+        self.verdicts.repairs += repairs.found
+        self._show_text(repairs)
+
+    def _repaired(self) -> RepairSearch:
+        """Search for changes of the port that give the model's numbers."""
+        rungs = [rung for rung in ("noise", *RUNGS) if self.verdicts.status(rung) != NOT_JUDGED]
+        own = {rung: self.search.of_framework(rung, []) for rung in rungs}
+        repairs = RepairSearch(self.ladder, rungs, own)
+        with suppress(PortError, ProcessEnded):
+            repairs.search()
+        return repairs
+
+    def _mistakes(self, search: ModelSearch, seconds: float) -> list[Finding]:
+        """Search for mistakes that, made in the model, give the port's numbers."""
+        search.until = time.monotonic() + seconds
+        with suppress(PortError):  # as where no more mistakes are recorded
+            search.explain()
+        if time.monotonic() > search.until:
+            self.ladder.unseen.add(f"mistakes that {seconds} s left no time to try")
+        self.verdicts.shown.setdefault("hypotheses", []).extend(search.tried)
+        return search.found
+
+    def _show_text(self, repairs: RepairSearch) -> None:
+        """Show the repairs as a change of the port's text."""
+        path = self.ladder.port.asked.process.path
+        if not repairs.found or path.suffix != ".py":
+            return
+        text = Text(path)
+        changes = [change for mended in repairs.found for change in mended.repair.changes]
+        if (mended := text.changed(changes)) is not None:
+            self.verdicts.mended, self.verdicts.diff = mended, text.diff(mended)
 
     def _decays(self) -> bool:
         """Return whether the port has the model's penalty in its update, as a weight decay.
@@ -129,13 +171,18 @@ class Judging:
             return str(within[0]["label"])
         return ""
 
-    def _explained(self, found: Sequence[Finding]) -> Iterator[str]:
+    def _explained(self, found: Sequence[Finding], repairs: RepairSearch) -> Iterator[str]:
         if missing := self.search.missing():
             said = " and ".join(grouped(missing))
             yield f"mapping: {said}, since the port has no such weight"
         for finding in found:
             mistakes, others = grouped(finding.mistakes), grouped(finding.alternatives)
-            yield str(replace(finding, mistakes=mistakes, alternatives=others))
+            where = finding.mistakes[0].split(": ")[0] if finding.mistakes else ""
+            place = repairs.place(where) if where else repairs.where(finding.rung)
+            text = str(replace(finding, mistakes=mistakes, alternatives=others))
+            if not where and repairs.closest and repairs.closest[1] < CLOSE:
+                text += f"; with {repairs.closest[0]}, {repairs.closest[1]:.1%} of it is left"
+            yield f"{text}; in {place}" if place else text
 
     def _judge_noise(self) -> bool:
         """Judge what is switched off in all that follows; return whether nothing else is drawn."""

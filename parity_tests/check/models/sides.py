@@ -2,7 +2,7 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -129,6 +129,11 @@ class PortSide:
     axes: Mapping[str, str] = field(default_factory=dict)
     kept: Answers = field(default_factory=Answers)
 
+    def changed(self, changes: Sequence[Mapping[str, Any]], steps: int = STEPS) -> "PortSide":
+        """Return the port with changes made in what its program calls, for some steps."""
+        asked = replace(self.asked, changes=changes, steps=steps)
+        return replace(self, asked=asked, kept=Answers())
+
     def _own(self) -> Arrays:
         """Return the model's first weights, by the names of the port."""
         return self.mapping.to_port(self.weights)
@@ -178,6 +183,7 @@ class PortSide:
             found = self._placed(found)
             steps = said["steps"]
             self.kept["steps"], self.kept["noise of the step"] = steps, said["noise"]
+            self.kept["calls"], self.kept["optimizers"] = said.get("calls"), said.get("optimizers")
             last = len(steps) - 1
             kept: Arrays = {"losses": np.array([step["loss"] for step in steps])}
             if len(said["returned"]) == len(steps) and None not in said["returned"]:

@@ -1,0 +1,230 @@
+"""The calls that a program makes while it computes a step: noted, and made otherwise.
+
+A place is where the text of the program makes a call: its file, its lines and its columns. What a
+module of PyTorch calls within itself has none; there the module is the place.
+"""
+
+import inspect
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cache, partial
+from pathlib import Path
+from types import CodeType
+from typing import Any
+
+import torch
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from parity_tests.check.guest.tensors import tensors
+from parity_tests.check.repairs.changes import Change, arguments, changed, is_plain
+
+Place = tuple[Any, ...]
+OF_TORCH = str(Path(torch.__file__).parent)
+WRAPPERS = tuple(
+    f"{OF_TORCH}/{name}"
+    for name in (
+        "nn/functional.py",
+        "nn/modules/module.py",
+        "functional.py",
+        "overrides.py",
+        "_tensor.py",
+        "_jit_internal.py",
+    )
+)
+"""Files of PyTorch that stand between a call and what it is a call of."""
+MOST = 3000
+"""Calls of a step that are noted."""
+
+
+@cache
+def _position(code: CodeType, instruction: int) -> tuple[int, int, int, int]:
+    """Return the first line and column of what is being executed, and those of its end."""
+    line, last, column, end = list(code.co_positions())[instruction // 2]
+    return line or 0, column or 0, last or 0, end or 0
+
+
+def place_of(path: str, *, through: bool = False) -> Place | None:
+    """Return where a program makes the call that is being made; None if PyTorch makes it.
+
+    Args:
+        path: Of the program; a file in its folder is a part of it.
+        through: Whether PyTorch may make it, for what the program calls.
+    """
+    folder = f"{Path(path).parent}/"
+    frame = sys._getframe(1)
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if name.startswith(folder) and "site-packages" not in name and "/packages/" not in name:
+            return (name.removeprefix(folder), *_position(frame.f_code, frame.f_lasti))
+        if name.startswith(OF_TORCH) and name not in WRAPPERS and not through:
+            return None
+        frame = frame.f_back  # type: ignore[assignment]
+    return None
+
+
+class Makings:
+    """Notes where modules and optimizers are made, from before the program is run.
+
+    Args:
+        path: Of the program.
+
+    Attributes:
+        places: By the identity of what was made.
+        optimizers: Of torch, in the order in which they were made.
+    """
+
+    def __init__(self, path: str) -> None:
+        self.path = path
+        self.places: dict[int, Place | None] = {}
+        self.optimizers: list[torch.optim.Optimizer] = []
+        self.on_optimizer: Any = lambda optimizer: None
+        of_module, of_optimizer = nn.Module.__init__, torch.optim.Optimizer.__init__
+
+        def make_module(module: Any, *args: Any, **kwargs: Any) -> None:
+            of_module(module, *args, **kwargs)
+            if type(module).__module__.startswith("torch.nn"):
+                self.places[id(module)] = place_of(path, through=True)
+
+        def make_optimizer(optimizer: Any, *args: Any, **kwargs: Any) -> None:
+            of_optimizer(optimizer, *args, **kwargs)
+            self.places[id(optimizer)] = place_of(path, through=True)
+            self.optimizers.append(optimizer)
+            self.on_optimizer(optimizer)
+
+        nn.Module.__init__ = make_module  # type: ignore[assignment]
+        vars(torch.optim)["Optimizer"].__init__ = make_optimizer
+
+    def seen(self, root: nn.Module, changes: Sequence[Change]) -> "Calls":
+        """Return what sees the calls from now on, until this process ends, and changes some."""
+        calls = Calls(self, root, changes)
+        calls.begin()
+        return calls
+
+
+class Calls(TorchFunctionMode):
+    """Sees the calls of a program from now on, and makes some of them otherwise.
+
+    Args:
+        makings: Where its modules and optimizers were made.
+        root: The module that it trains.
+        changes: Each with the "at" that it is made at: a call's place and the name of what is
+            called, the path of a module, or where an optimizer was made.
+
+    Attributes:
+        noted: Of each call "what" is called, its "at", its plain "arguments" and the "order" of
+            all, the shapes that it "takes" and "returns", and of a module its "path" and where it
+            was "made"; in the order in which they returned.
+    """
+
+    def __init__(self, makings: Makings, root: nn.Module, changes: Sequence[Change]) -> None:
+        super().__init__()
+        self.path, self.makings = makings.path, makings
+        self.noted: list[dict[str, Any]] = []
+        self._names = {id(module): name for name, module in root.named_modules()}
+        self._changes: dict[Any, list[Change]] = {}
+        for change in changes:
+            at = change["at"]
+            self._changes.setdefault(tuple(at) if isinstance(at, list) else at, []).append(change)
+        self._right = nn.Module.__call__
+
+    def begin(self) -> None:
+        """See what is called from now on, until this process ends."""
+        right, calls = self._right, self
+
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return calls.call_module(right, module, args, kwargs)
+
+        nn.Module.__call__ = call  # type: ignore[method-assign]
+        for optimizer in self.makings.optimizers:
+            self._alter(optimizer)
+        self.makings.on_optimizer = self._alter
+        self.__enter__()  # type: ignore[no-untyped-call]
+
+    def _alter(self, optimizer: torch.optim.Optimizer) -> None:
+        """Give an optimizer other constants."""
+        for change in self._changes.get(self.makings.places[id(optimizer)], ()):
+            for group in optimizer.param_groups:
+                group[change["by"]["name"]] = change["by"]["value"]
+
+    def __torch_function__(
+        self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
+    ) -> Any:
+        """Call a function as it is to be called."""
+        kwargs = kwargs or {}
+        name = getattr(function, "__name__", "")
+        if name.startswith("__get") or (place := place_of(self.path)) is None:
+            return function(*args, **kwargs)
+        at = (*place, name)
+        made = changed(function, self._changes.get(at, ()))(*args, **kwargs)
+        held = arguments(function, args, kwargs)
+        self._note(name, at, held, (args, kwargs), made, order=_order(function))
+        return made
+
+    def call_module(self, right: Any, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        """Call a module as it is to be called."""
+        path = self._names.get(id(module))
+        place = place_of(self.path)
+        at = (*place, type(module).__name__) if place else None
+        made_at = self.makings.places.get(id(module))
+        own: list[Change] = []
+        made_so = (*made_at, type(module).__name__) if made_at else None
+        for key in filter(None, (path, made_so, at)):
+            own += self._changes.get(key, ())
+        for change in own:
+            if change["kind"] == "attribute":
+                setattr(module, change["by"]["name"], change["by"]["value"])
+        calls = [change for change in own if change["kind"] != "attribute"]
+        made = changed(partial(right, module), calls)(*args, **kwargs)
+        shown = {"path": path, "made": made_at, "of torch": id(module) in self.makings.places}
+        shown["order"] = _order(type(module).__init__)[1:]
+        self._note(type(module).__name__, at, _held(module), (args, kwargs), made, **shown)
+        return made
+
+    def _note(
+        self,
+        what: str,
+        at: Place | None,
+        held: Mapping[str, Any],
+        given: Any,
+        result: Any,
+        **shown: Any,
+    ) -> None:
+        if len(self.noted) < MOST:
+            ranks = [list(t.shape) for t in tensors(given)]
+            returns = [list(t.shape) for t in tensors(result)]
+            said = {"what": what, "at": at, "arguments": dict(held), "takes": ranks}
+            self.noted.append({**said, "returns": returns, **shown})
+
+    def optimizers(self) -> Iterator[dict[str, Any]]:
+        """Yield each optimizer of torch: its class, where it was made, its constants."""
+        for optimizer in self.makings.optimizers:
+            yield {
+                "what": type(optimizer).__name__,
+                "at": self.makings.places[id(optimizer)],
+                "order": _order(type(optimizer).__init__)[1:],
+                "arguments": {
+                    name: value
+                    for name, value in optimizer.param_groups[0].items()
+                    if name != "params" and is_plain(value)
+                },
+            }
+
+
+@cache
+def _order(function: Any) -> list[str]:
+    """Return the names of the arguments of a function, in their order."""
+    try:
+        return list(inspect.signature(function).parameters)
+    except (ValueError, TypeError):  # a function of C
+        return []
+
+
+def _held(module: nn.Module) -> dict[str, Any]:
+    """Return the plain values that a module holds."""
+    hidden = ("training", "call_super_init", "dump_patches")
+    return {
+        name: list(value) if isinstance(value, tuple) else value
+        for name, value in vars(module).items()
+        if is_plain(value) and not name.startswith("_") and name not in hidden
+    }

@@ -1,0 +1,333 @@
+"""The search for changes of a port that give the model's numbers."""
+
+import math
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from parity_tests.check.compared import Compared
+from parity_tests.check.messages import PortError, ProcessEnded
+from parity_tests.check.models.asking import STEPS
+from parity_tests.check.models.draws import Draws
+from parity_tests.check.models.ladder import ModelLadder
+from parity_tests.check.repairs.candidates import (
+    Call,
+    Repair,
+    Wanted,
+    of_loss,
+    of_model,
+    of_update,
+    once,
+)
+
+SECONDS = 60
+"""For the search."""
+FORWARD = ("layers", "between", "outputs")
+MOST, SEVERAL = 6, 6
+"""Repairs of one port, and how many are weighed against each other."""
+NEARER = 3
+"""By how much less must be left of a difference, where one change does not mend all of it."""
+
+
+@dataclass(frozen=True)
+class Mended:
+    """A repair that was found.
+
+    Attributes:
+        repair: What is changed.
+        rung: That failed without it.
+        beside: The layer of the model where the difference shows, and what it is configured with.
+        left: Of the difference, relative to the scale.
+        whole: Whether no more than rounding is left; else others mend the rest.
+        alternatives: Others, after which as many rungs agree.
+    """
+
+    repair: Repair
+    rung: str
+    beside: str
+    left: float
+    whole: bool
+    alternatives: tuple[Repair, ...] = ()
+
+    def __str__(self) -> str:
+        """Return one sentence."""
+        beside = f" (beside {self.beside})" if self.beside else ""
+        others = "".join(f", or {other}" for other in self.alternatives[:2])
+        return f"{self.rung}: mended by: {self.repair}{others}{beside}; residual {self.left:.1g}"
+
+    def as_json(self) -> dict[str, Any]:
+        """Return what was found, for JSON."""
+        place = self.repair.text
+        file, line, column = place[:3] if place else (None, None, None)
+        return {
+            "rung": self.rung,
+            "file": file,
+            "line": line,
+            "column": column,
+            "call": self.repair.what,
+            "change": self.repair.sentence,
+            "beside": self.beside,
+            "residual": self.left,
+            "alternatives": [str(other) for other in self.alternatives],
+        }
+
+
+@dataclass
+class RepairSearch:
+    """The search for the repairs of a port, rung by rung.
+
+    Attributes:
+        ladder: Of the model and its port.
+        rungs: That could be judged, in their order.
+        own: By rung, the mistakes that PyTorch's own layers make, which are none of the port.
+        found: Repairs, in their order.
+        mended: Whether all rungs agree with them.
+        tried: How many changes were tried.
+        calls: Of the port, in their order.
+        optimizers: Of the port.
+        closest: Where the search ended without a repair, the change that left the least.
+        until: When the search has to end, by the clock of `time.monotonic`.
+    """
+
+    ladder: ModelLadder
+    rungs: Sequence[str]
+    own: Mapping[str, Sequence[str]]
+    made: list[str] = field(default_factory=list)
+    found: list[Mended] = field(default_factory=list)
+    mended: bool = False
+    tried: int = 0
+    calls: list[Call] = field(default_factory=list)
+    optimizers: list[Call] = field(default_factory=list)
+    closest: tuple[Repair, float] | None = None
+    until: float = math.inf
+
+    def search(self) -> None:
+        """Find changes until all rungs agree, or none is found."""
+        self.until = time.monotonic() + SECONDS
+        self.current = self.ladder
+        self._look()
+        for rung in self.rungs:
+            while self._fails(rung):
+                enough = time.monotonic() > self.until or len(self.found) == MOST
+                if enough or not self._mend(rung):
+                    self._leave(rung)
+                    return
+            if self.own.get(rung) and self._first_of(self.current, rung, self.made) is not None:
+                self.made += self.own[rung]
+        self.mended = bool(self.found)
+
+    def _leave(self, rung: str) -> None:
+        """Keep what mends a difference as a whole; of one layer, also where others differ."""
+        kept = (m for m in self.found if m.whole and (m.rung != rung or rung in FORWARD))
+        self.found = list(kept)
+        self.current = self._changed()
+
+    def _look(self) -> None:
+        """Ask the port what it calls, and the model what it is configured with."""
+        port = self.ladder.port.changed(())
+        port.train()
+        self.calls = port.kept["calls"]
+        self.optimizers = port.kept["optimizers"]
+        said, _ = self.ladder.truth.process.ask("configs")
+        self.order = self.ladder.truth.order()
+        self.configs: Mapping[str, Any] = said["layers"]
+        self.wanted = Wanted(list(self.configs.values()), said["optimizer"])
+        self.losses = Wanted(said["losses"], said["optimizer"])
+
+    def _changed(self, *repairs: Repair, steps: int = STEPS) -> ModelLadder:
+        """Return the ladder of the port with what was found and further repairs made."""
+        kept = [mended.repair for mended in self.found]
+        changes = tuple(change for repair in (*kept, *repairs) for change in repair.changes)
+        return replace(self.ladder, port=self.ladder.port.changed(changes, steps), unseen=set())
+
+    def _bases(self, rung: str) -> Iterator[list[str]]:
+        """Yield the mistakes that are made in the model: none, or those that PyTorch makes."""
+        yield self.made
+        if own := self.own.get(rung):
+            yield [*self.made, *own]
+
+    def _first(self, ladder: ModelLadder, rung: str) -> Compared | None:
+        """Return the first difference of a rung; None if it agrees."""
+        if rung == "noise":
+            return None
+        found = [self._first_of(ladder, rung, made) for made in self._bases(rung)]
+        return None if None in found else found[0]
+
+    def _first_of(self, ladder: ModelLadder, rung: str, made: list[str]) -> Compared | None:
+        return next((c for c in ladder.compared(rung, made) if c.fails), None)
+
+    def _fails(self, rung: str) -> bool:
+        if rung == "noise":
+            return bool(Draws(self.current.port, self.ladder.truth).differences())
+        return self._first(self.current, rung) is not None
+
+    def _mend(self, rung: str) -> bool:
+        """Find the repair of the first difference of a rung, and keep it."""
+        first = self._first(self.current, rung)
+        left: list[tuple[Repair, float, bool]] = []
+        for repairs in self._candidates(rung, first):
+            for repair in repairs:
+                if time.monotonic() > self.until:
+                    break
+                self.tried += 1
+                rest, explains = self._residual(rung, repair, first)
+                if math.isfinite(rest):
+                    left.append((repair, rest, explains))
+            if any(explains for _, _, explains in left):
+                break
+        mending = [(repair, rest) for repair, rest, explains in left if explains][:SEVERAL]
+        if rung == "loss" and "gradients" in self.rungs:  # of a number, a factor always is left
+            mending = [one for one in mending if self._agrees("gradients", one[0])]
+        whole = bool(mending)
+        if not mending:
+            closest = min(left, key=lambda one: one[1], default=None)
+            if closest is None or first is None:
+                return False
+            self.closest = closest[0], closest[1] / first.difference
+            if closest[1] > first.difference / NEARER:
+                return False
+            mending = [closest[:2]]
+        alone = len(mending) == 1
+        reached = [(0, 0.0) if alone else self._reached(rung, repair) for repair, _ in mending]
+        best = max(reached)
+        equal = [one for one, place in zip(mending, reached, strict=True) if place == best]
+        (repair, rest), *others = equal
+        alternatives = tuple(other for other, _ in others)
+        self.found.append(
+            Mended(repair, rung, self._beside(first, repair), rest, whole, alternatives)
+        )
+        self.current = self._changed()
+        return True
+
+    def _agrees(self, rung: str, repair: Repair) -> bool:
+        try:
+            return self._first(self._changed(repair, steps=1), rung) is None
+        except (PortError, ProcessEnded):
+            return False
+
+    def _candidates(self, rung: str, first: Compared | None) -> Iterator[list[Repair]]:
+        """Yield what may mend a rung, what is near its first difference before the rest."""
+        if rung == "noise":
+            yield from of_model([c for c in self.calls if "Dropout" in c["what"]], self.wanted)
+            return
+        assert first is not None
+        inside = once(self.calls[: self._root()])
+        outside = [call for call in once(self.calls) if call not in inside]
+        if rung in FORWARD:
+            near, wanted = self._near(inside, first)
+            yield from of_model(near, wanted)
+            known = {id(call) for call in near}
+            if rung == "outputs":
+                yield from of_model([c for c in inside if id(c) not in known], self.wanted)
+            return
+        port, truth = (float(np.abs(a).max(initial=0)) for a in (first.port, first.truth))
+        if rung in ("loss", "gradients", "trajectory"):
+            ratio = truth / port if port else math.inf
+            yield from of_loss(outside, self.losses, ratio)
+        if rung in ("noise", "gradients", "update", "trajectory"):
+            yield from of_update(outside, self.optimizers, self.wanted)
+        if rung in ("statistics", "trajectory", "gradients"):
+            for call in inside:
+                if "Norm" in call["what"] or rung == "gradients":
+                    yield from of_model([call], self.wanted)
+
+    def _beside(self, first: Compared | None, repair: Repair) -> str:
+        """Return the layer of the model that has what a repair brings, or where it shows."""
+        by = repair.changes[-1]["by"]
+        brought = [by.get("value"), *by.get("options", {}).values()]
+        for layer, config in self.configs.items():
+            for key, value in config.items():
+                if type(value) is float and value in brought:
+                    return f"{key}={value:g} in {layer}, {config['class']}"
+        name = first.where.split("/")[-1] if first is not None else ""
+        return f"{name}, {self.configs[name]['class']}" if name in self.configs else name
+
+    def place(self, where: str) -> str:
+        """Return where the port has what belongs to a layer, "loss" or "optimizer"; or ""."""
+        pairs = self.ladder.port.mapping.pairings
+        paths = {pair.unit["name"]: pair.module["path"] for pair in pairs}
+        found: Sequence[Call] = self.optimizers
+        if where == "loss":
+            found = [call for call in self.calls[self._root() + 1 :] if call["returns"] == [[]]]
+        elif where != "optimizer":
+            found = [call for call in self.calls if call.get("path") == paths.get(where, -1)]
+        places = [call.get("made") or call["at"] for call in found]
+        return next((f"{place[0]}:{place[1]}" for place in places if place), "")
+
+    def where(self, rung: str) -> str:
+        """Return where the port computes what differs first on a rung; "" if it is not known."""
+        first = self._first(self.current, rung) if rung in FORWARD else None
+        name = first.where.split("/")[-1] if first is not None else ""
+        return self.place(name) if name else ""
+
+    def _root(self) -> int:
+        """Return the place of the call of the whole model among all calls."""
+        return next((i for i, call in enumerate(self.calls) if call.get("path") == ""), -1)
+
+    def _near(self, calls: Sequence[Call], first: Compared) -> tuple[list[Call], Wanted]:
+        """Return the calls between the layer before a difference and that where it shows."""
+        paths = {
+            pair.unit["path"]: pair.module["path"] for pair in self.ladder.port.mapping.pairings
+        }
+        units = set(paths.values())
+        path = paths.get(first.where)
+        ends = [i for i, call in enumerate(calls) if path is not None and call.get("path") == path]
+        end = ends[0] if ends else len(calls) - 1
+        starts = [i for i, call in enumerate(calls[:end]) if call.get("path") in units]
+        start = starts[-1] if starts else 0
+        name = first.where.split("/")[-1]
+        places = [i for i, (layer, _) in enumerate(self.order) if layer == name] or [
+            len(self.order)
+        ]
+        near = {layer for p in places for layer, _ in self.order[max(0, p - 8) : p + 1]}
+        configs = [config for layer, config in self.configs.items() if layer in near]
+        return list(calls[start : end + 1]), Wanted(configs, self.wanted.optimizer)
+
+    def _residual(self, rung: str, repair: Repair, first: Compared | None) -> tuple[float, bool]:
+        """Return what is left of the first difference of a rung, and whether it agrees."""
+        ladder = self._changed(repair, steps=STEPS if rung == "trajectory" else 1)
+        if first is None:
+            with suppress(PortError):
+                return 0.0, not Draws(ladder.port, self.ladder.truth).differences()
+            return math.inf, False
+        if rung in FORWARD:
+            ladder.modes = ("in training" in first.label,)
+        found = [self._left(ladder, rung, made, first) for made in self._bases(rung)]
+        return min(found, key=lambda one: (not one[1], one[0]))
+
+    def _left(
+        self, ladder: ModelLadder, rung: str, made: list[str], first: Compared
+    ) -> tuple[float, bool]:
+        """Return what differs in one tensor, and whether it agrees; infinity if one before does."""
+        try:
+            for compared in ladder.compared(rung, made):
+                if compared.label == first.label:
+                    rest = compared.difference
+                    return rest, not compared.fails and rest <= first.difference / 10
+                if compared.fails:
+                    break
+        except (PortError, ProcessEnded):  # it cannot be called so
+            pass
+        return math.inf, False
+
+    def _reached(self, rung: str, repair: Repair) -> tuple[int, float]:
+        """Return how many rungs agree from one on, and how much of the next one does."""
+        ladder = self._changed(repair)
+        agree = 0
+        for later in self.rungs[self.rungs.index(rung) :]:
+            if later == "noise":
+                agree += 1
+                continue
+            try:
+                every = [list(ladder.compared(later, made)) for made in self._bases(later)]
+            except (PortError, ProcessEnded):
+                return agree, 0.0
+            failing = [sum(of.fails for of in found) / len(found) for found in every if found]
+            if (least := min(failing, default=0.0)) > 0:
+                return agree, -least
+            agree += 1
+        return agree, 0.0

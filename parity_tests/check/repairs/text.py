@@ -1,0 +1,187 @@
+"""Repairs as changes of the text of a port."""
+
+import ast
+import difflib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+Edit = tuple[int, int, str]
+"""The first character that is replaced, the one after the last, and what takes their place."""
+METHODS = ("permute", "unsqueeze", "squeeze", "mul", "log", "sigmoid", "softmax", "log_softmax")
+"""Functions that are written after what they are given."""
+
+
+class Text:
+    """The text of a port.
+
+    Args:
+        path: Of its file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.source = path.read_text("utf-8")
+        self.tree = ast.parse(self.source)
+        starts = [0]
+        for line in self.source.encode().splitlines(keepends=True):
+            starts.append(starts[-1] + len(line))
+        self._starts = starts
+
+    def _at(self, line: int, column: int) -> int:
+        """Return the character at a line and a column, which is counted in bytes."""
+        return len(self.source.encode()[: self._starts[line - 1] + column].decode())
+
+    def _span(self, node: Any) -> tuple[int, int]:
+        return (
+            self._at(node.lineno, node.col_offset),
+            self._at(node.end_lineno, node.end_col_offset),
+        )
+
+    def _of(self, node: Any) -> str:
+        return self.source[slice(*self._span(node))]
+
+    def _node(self, place: Sequence[Any]) -> Any:
+        """Return the expression at a place; None if there is none."""
+        _, line, column, last, end = place
+        for node in ast.walk(self.tree):
+            if isinstance(node, ast.expr) and (
+                (node.lineno, node.col_offset, node.end_lineno, node.end_col_offset)
+                == (line, column, last, end)
+            ):
+                return node
+        return None
+
+    def changed(self, changes: Sequence[Mapping[str, Any]]) -> str | None:
+        """Return the text with changes made; None if one is not a change of this text."""
+        edits: list[Edit] = []
+        for change in changes:
+            place = change["text"]
+            if not place or place[0] != self.path.name or (node := self._node(place)) is None:
+                return None
+            made = self._edits(change, node)
+            if made is None:
+                return None
+            edits += made
+        text = self.source
+        for start, end, new in sorted(set(edits), reverse=True):
+            text = text[:start] + new + text[end:]
+        try:
+            ast.parse(text)
+        except SyntaxError:
+            return None
+        return text
+
+    def _edits(self, change: Mapping[str, Any], node: Any) -> list[Edit] | None:
+        kind, by = change["kind"], change["by"]
+        start, end = self._span(node)
+        made = isinstance(change["at"], str) or len(change["at"]) < 6
+        if kind in ("attribute", "group", "argument"):
+            return self._set(node, by["name"], by["value"], change["place"])
+        module = change["text"] != change["at"][:5] or made
+        if kind == "without" and module:
+            return [(start, end, "torch.nn.Identity()")]
+        if module:
+            return None
+        first = self._first(node)
+        if kind == "after":
+            return _around(start, end, by["name"], by["options"], self._is_simple(node))
+        if kind == "without" and first is not None:
+            low, high = self._span(first)
+            return [(start, low, ""), (high, end, "")]
+        if kind == "before":
+            first = self._given(node, by.get("place", 0))
+            if first is None:
+                return None
+            return _around(*self._span(first), by["name"], by["options"], self._is_simple(first))
+        if kind == "instead" and first is not None:
+            low, high = self._span(first)
+            name, rest = _called(by["name"], by["options"])
+            return [(start, low, f"{name}("), (high, end, f"{rest})")]
+        if kind == "reversed" and isinstance(first, ast.List | ast.Tuple):
+            parts = [self._of(item) for item in first.elts]
+            low, high = self._span(first)
+            opening, closing = ("[", "]") if isinstance(first, ast.List) else ("(", ")")
+            return [(low, high, f"{opening}{', '.join(parts[::-1])}{closing}")]
+        return None
+
+    def _is_simple(self, node: Any) -> bool:
+        return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript)
+
+    def _first(self, node: Any) -> Any:
+        return self._given(node, 0)
+
+    def _given(self, node: Any, place: int) -> Any:
+        """Return what a call is given at a place: of a method, what it belongs to comes first."""
+        if isinstance(node, ast.BinOp):
+            return (node.left, node.right)[place]
+        if not isinstance(node, ast.Call):
+            return None
+        args = list(node.args)
+        function = node.func
+        if isinstance(function, ast.Attribute) and not self._is_module(function.value):
+            args = [function.value, *args]
+        return args[place] if place < len(args) else None
+
+    def _is_module(self, node: Any) -> bool:
+        """Return whether a name is that of a module that was imported, or of an object's part."""
+        name = ast.unparse(node).split(".")[0]
+        imported = {
+            (alias.asname or alias.name).split(".")[0]
+            for part in ast.walk(self.tree)
+            if isinstance(part, ast.Import | ast.ImportFrom)
+            for alias in part.names
+        }
+        return name in imported or name in ("self", "cls") or name.endswith("loss_fn")
+
+    def _set(self, node: Any, name: str, value: Any, place: int | None) -> list[Edit] | None:
+        """Return the edits that give a call another argument."""
+        shown = repr(tuple(value) if isinstance(value, list) else value)
+        if isinstance(node, ast.BinOp) and name.isdigit():
+            part = (node.left, node.right)[int(name)]
+            return [(*self._span(part), shown)]
+        if not isinstance(node, ast.Call):
+            return None
+        for keyword in node.keywords:
+            if keyword.arg == name:
+                return [(*self._span(keyword.value), shown)]
+        place = int(name) if name.isdigit() else place
+        if place is not None and self._given(node, 0) not in [*node.args, None]:
+            place -= 1  # a method
+        if place is not None and 0 <= place < len(node.args):
+            part = node.args[place]
+            return None if isinstance(part, ast.Starred) else [(*self._span(part), shown)]
+        if name.isdigit():
+            return None
+        end = self._span(node)[1] - 1
+        inside = [*node.args, *(keyword.value for keyword in node.keywords)]
+        if not inside:
+            return [(end, end, f"{name}={shown}")]
+        last = max(self._span(part)[1] for part in inside)
+        return [(last, last, f", {name}={shown}")]
+
+    def diff(self, text: str) -> str:
+        """Return what differs between this text and a changed one, as `diff -u` shows it."""
+        own, other = (source.splitlines(keepends=True) for source in (self.source, text))
+        name = self.path.name
+        return "".join(difflib.unified_diff(own, other, name, f"{name}, mended", n=1))
+
+
+def _around(
+    start: int, end: int, name: str, options: Mapping[str, Any], simple: bool
+) -> list[Edit]:
+    """Return the edits that call a function with what stands in the text."""
+    if name in METHODS:
+        values = [repr(value) for value in options.values()]
+        if name == "permute":
+            values = [", ".join(map(str, options["dims"]))]
+        opening, closing = ("", "") if simple else ("(", ")")
+        return [(start, start, opening), (end, end, f"{closing}.{name}({', '.join(values)})")]
+    called, rest = _called(name, options)
+    return [(start, start, f"{called}("), (end, end, f"{rest})")]
+
+
+def _called(name: str, options: Mapping[str, Any]) -> tuple[str, str]:
+    """Return what a function is called, and its options."""
+    holder = "torch" if name in ("exp", "tanh", "sigmoid") else "torch.nn.functional"
+    return f"{holder}.{name}", "".join(f", {key}={value!r}" for key, value in options.items())
