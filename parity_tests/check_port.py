@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from parity_tests.check import examination as beside_the_book
+from parity_tests.check.book import examination as beside_the_book
 from parity_tests.check.messages import Failed, UnusablePort
 from parity_tests.check.results import Verdicts, print_wrapped
 from parity_tests.page.check import check_markdown, check_page

@@ -1,4 +1,4 @@
-"""Anybody's port: its program is run as it is and watched, judged by what was seen, and explained.
+"""The check of anybody's port: processes, messages, comparisons and verdicts, which all share.
 
-May import ladder, program, traps (the mistakes that explain) and guest, whose process it starts.
+May import program, ladder, which judges, and guest, whose process it starts.
 """

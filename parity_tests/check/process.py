@@ -17,7 +17,6 @@ from unittest import mock
 
 import numpy as np
 
-from parity_tests.check.guest.quarters import Quarters, without_secrets
 from parity_tests.check.messages import (
     NotObservable,
     PortError,
@@ -26,6 +25,7 @@ from parity_tests.check.messages import (
     decode,
     encode,
 )
+from parity_tests.check.quarters import Quarters, without_secrets
 from parity_tests.program.messages import UserError
 
 LARGEST_MESSAGE = 4_000_000_000

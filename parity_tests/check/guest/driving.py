@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from parity_tests.check.guest import source
+from parity_tests.check import source
 from parity_tests.check.guest.arguments import (
     OF_NAME,
     Batch,

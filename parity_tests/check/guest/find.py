@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from parity_tests.check.guest import source
+from parity_tests.check import source
 from parity_tests.check.guest.arguments import call, fill
 from parity_tests.check.messages import UnusablePort
 

@@ -19,9 +19,11 @@ from typing import Any, NoReturn
 import numpy as np
 import torch
 
-from parity_tests.check.guest import modules, source, unattended
-from parity_tests.check.guest.answering import answer_of, described
-from parity_tests.check.guest.containment import contain
+from parity_tests.check import source
+from parity_tests.check.answering import answer_of, described
+from parity_tests.check.containment import contain
+from parity_tests.check.guest import modules, unattended
+from parity_tests.check.guest.calls import Calls, Makings
 from parity_tests.check.guest.driving import Driver
 from parity_tests.check.guest.modules import Asked, state, trained
 from parity_tests.check.guest.noise import Noise
@@ -35,9 +37,6 @@ from parity_tests.check.messages import (
     encode,
     said_of_itself,
 )
-from parity_tests.check.repairs.calls import Calls, Makings
-from parity_tests.check.samples import PIXELS
-from torch_port.mnist import paths, verify
 
 
 def serve(
@@ -49,29 +48,11 @@ def serve(
 ) -> None:  # pragma: no cover (in the other process)
     """Run a program and answer questions about it until the other end is closed."""
     if not options["of_keras"]:
-        connection.send_bytes(_mnist(options["data"]))
+        connection.send_bytes(unattended.mnist(options["data"]))
     os.environ.clear()
     os.environ.update(environment)
     contain(folder, connection.fileno())
     Guest(connection, Path(path), **options).run()
-
-
-def _mnist(folder: str) -> bytes:
-    """Return a message with MNIST, as bytes, which whoever asks reads without torch."""
-    try:
-        verify(Path(folder, "MNIST", "raw"))
-    except (OSError, ValueError) as error:
-        return encode({"missing": str(error)}, {})
-    # An IDX header is 4 bytes, and 4 for each dimension.
-    train, labels, test, of_test = (
-        np.fromfile(path, np.uint8, offset=16 if "images" in path.name else 8)
-        for path in paths(folder)
-    )
-    arrays = {"training images": train.reshape(-1, PIXELS), "training labels": labels}
-    arrays |= {"test images": test.reshape(-1, PIXELS), "test labels": of_test}
-    return encode(
-        {}, {name: a if "images" in name else a.astype("int64") for name, a in arrays.items()}
-    )
 
 
 class Guest:
@@ -307,6 +288,7 @@ class Guest:
     ) -> NoReturn:
         """Answer with what was seen, and end this process."""
         said: dict[str, Any] = {"ended": ended, "error": error, "unseen": unseen, "steps": []}
+        said["open"] = None
         arrays: dict[str, np.ndarray] = dict(returned or {})
         if self.of_keras and not unseen:
             self._show_modules(said, arrays)
@@ -319,8 +301,8 @@ class Guest:
             latest = self.watch.steps[-1].after
             arrays |= {f"last {place}": w.numpy() for place, w in enumerate(latest)}
         said["strange"] = self.watch.strange and not self.watch.steps
-        open_step = self.watch.open
-        said["open"] = None if open_step is None else shown(open_step, names, True)[0]
+        if (open_step := self.watch.open) is not None:
+            said["open"] = shown(open_step, names, True)[0]
         self._answer(said, arrays)
 
     def _answer(self, said: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> NoReturn:

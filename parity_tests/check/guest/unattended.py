@@ -14,6 +14,10 @@ from typing import Any
 import numpy as np
 import torch
 
+from parity_tests.check.messages import encode
+from parity_tests.check.samples import PIXELS
+from torch_port.mnist import paths, verify
+
 
 def prepare(path: Path, data: str, double: bool) -> None:
     """Make what a program finds.
@@ -75,3 +79,21 @@ def _lend_mnist(data: str) -> None:
         right(self, data if away else root, *arguments, **options)
 
     kind.__init__ = at_home
+
+
+def mnist(folder: str) -> bytes:
+    """Return a message with MNIST, as bytes, which whoever asks reads without torch."""
+    try:
+        verify(Path(folder, "MNIST", "raw"))
+    except (OSError, ValueError) as error:
+        return encode({"missing": str(error)}, {})
+    # An IDX header is 4 bytes, and 4 for each dimension.
+    train, labels, test, of_test = (
+        np.fromfile(path, np.uint8, offset=16 if "images" in path.name else 8)
+        for path in paths(folder)
+    )
+    arrays = {"training images": train.reshape(-1, PIXELS), "training labels": labels}
+    arrays |= {"test images": test.reshape(-1, PIXELS), "test labels": of_test}
+    return encode(
+        {}, {name: a if "images" in name else a.astype("int64") for name, a in arrays.items()}
+    )

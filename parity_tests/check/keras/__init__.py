@@ -1,4 +1,4 @@
 """A Keras model in a process of its own, and the mistakes that can be made in it.
 
-May import check, check/guest and program, and Keras.
+May import check, and Keras.
 """

@@ -17,7 +17,7 @@ from unittest import mock
 import keras
 import numpy as np
 
-from parity_tests.check.guest import source
+from parity_tests.check import source
 
 MOST = 5
 """Batches that are taken of what yields them."""

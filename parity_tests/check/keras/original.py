@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from parity_tests.check.guest.answering import answer_calls
+from parity_tests.check.answering import answer_calls
 from parity_tests.check.keras import constants, units
 from parity_tests.check.keras.edits import Edit, applicable, holding, remade
 from parity_tests.check.keras.file import File

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.asking import UnchangedError
+from parity_tests.check.book.asking import UnchangedError
 from parity_tests.check.messages import NotObservable, PortError, UnusablePort, numbered
 from parity_tests.check.process import Process
 

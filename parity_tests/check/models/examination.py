@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.asking import UnchangedError
-from parity_tests.check.examination import unchanged
+from parity_tests.check.book.asking import UnchangedError
+from parity_tests.check.book.examination import unchanged
 from parity_tests.check.messages import SAVED, OtherLayers, PortError, ProcessEnded, UnusablePort
 from parity_tests.check.models.asking import AskedModule, find_module
 from parity_tests.check.models.data import Data

@@ -14,9 +14,9 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.guest.quarters import Quarters
 from parity_tests.check.messages import PortError, ProcessEnded, UnusablePort, decode, encode
 from parity_tests.check.models.asking import STEPS
+from parity_tests.check.quarters import Quarters
 from parity_tests.program.files import check_input, check_outputs, write_whole
 from parity_tests.program.messages import UserError
 
@@ -103,7 +103,7 @@ class KerasProcess(Reference):
         folder = str(self._quarters.folder)
         try:
             self._process = subprocess.Popen(
-                [python, "-m", "parity_tests.check.guest.containment", folder, *module],
+                [python, "-m", "parity_tests.check.containment", folder, *module],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,

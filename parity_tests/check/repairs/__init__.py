@@ -1,4 +1,4 @@
-"""Mending a port where it stands: what its program calls is called otherwise, and judged anew.
+"""Mending a port of a Keras model: its calls are changed where it runs, and it is judged anew.
 
-`calls` and `changes` are of the process of the program, all others of whoever asks it.
+May import check and models, whose ladder judges; what is changed runs in guest.
 """

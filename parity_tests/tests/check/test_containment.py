@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 from parity_tests.__main__ import main
-from parity_tests.check.guest.quarters import without_secrets
 from parity_tests.check.messages import PortError, ProcessEnded, UnusablePort
 from parity_tests.check.models.reference import KerasProcess
 from parity_tests.check.process import Process
+from parity_tests.check.quarters import without_secrets
 from parity_tests.tests.check.test_ending import running
 
 

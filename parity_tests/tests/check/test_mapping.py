@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from parity_tests.check.mapping import Matching, Weight, matchings
+from parity_tests.check.book.mapping import Matching, Weight, matchings
 from parity_tests.check.messages import NotObservable, UnusablePort
 
 LINEAR = {

@@ -22,8 +22,7 @@ import numpy as np
 import safetensors.numpy
 
 from parity_tests.__main__ import COMMANDS
-from parity_tests.check import messages
-from parity_tests.check.guest import source
+from parity_tests.check import messages, source
 from parity_tests.check.process import Process
 from parity_tests.model_files import load_model
 from parity_tests.program.checkpoints import FORMAT, Checkpoints

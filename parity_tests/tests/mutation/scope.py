@@ -68,7 +68,7 @@ JUDGES: dict[str, list[str]] = {
         f"{MODELS}/test_explain.py",
         f"{MODELS}/test_explain_one.py",
     ],
-    "parity_tests/check/mapping.py": [f"{CHECK}/test_mapping.py"],
+    "parity_tests/check/book/mapping.py": [f"{CHECK}/test_mapping.py"],
     "parity_tests/check/models/mapping.py": [f"{MODELS}/test_mapping.py"],
     "parity_tests/traps/residual.py": [f"{TRAPS}/test_residual.py"],
     "parity_tests/traps/diagnosis.py": [f"{TRAPS}/test_search.py"],

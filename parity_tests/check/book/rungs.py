@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.seen import RATE, Arrays, SeenStep
+from parity_tests.check.book.seen import RATE, Arrays, SeenStep
 from parity_tests.ladder.compare import Judge
 from parity_tests.ladder.oracle import MakeOracle, Oracle, softmax
 

@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.mapping import Matching
+from parity_tests.check.book.mapping import Matching
+from parity_tests.check.book.seen import SeenStep, Weights, steps_of
 from parity_tests.check.messages import NotObservable, PortError, UnusablePort
 from parity_tests.check.process import Process
 from parity_tests.check.samples import IMAGES, LABELS, Samples, Scale
-from parity_tests.check.seen import SeenStep, Weights, steps_of
 from parity_tests.ladder.directed_inputs import directed_weights
 from parity_tests.ladder.oracle import Oracle
 

@@ -16,8 +16,8 @@ import torch
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from parity_tests.check.guest.changes import Change, arguments, changed, is_plain
 from parity_tests.check.guest.tensors import tensors
-from parity_tests.check.repairs.changes import Change, arguments, changed, is_plain
 
 Place = tuple[Any, ...]
 OF_TORCH = str(Path(torch.__file__).parent)

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.asking import Asked
+from parity_tests.check.book.asking import Asked
+from parity_tests.check.book.rungs import RUNGS, Seen
 from parity_tests.check.messages import NotObservable, PortError
 from parity_tests.check.results import Mistake, Observation, Verdicts
-from parity_tests.check.rungs import RUNGS, Seen
 from parity_tests.check.samples import Samples
 from parity_tests.ladder.compare import Divergence, Judge
 from parity_tests.ladder.oracle import Oracle
@@ -72,7 +72,7 @@ class Beginning:
         return "(images and labels of MNIST, from 0 to 1)"
 
     def _find_scale(self, images: np.ndarray, pixels: np.ndarray, scale: Any) -> None:
-        known = import_module("parity_tests.check.explain").of_images(images, pixels)
+        known = import_module("parity_tests.check.book.explain").of_images(images, pixels)
         sentence = "its pixels are no multiple of those of MNIST"
         if scale is not None:
             sentence = f"pixels are from {scale.offset:.6g} to {scale.factor + scale.offset:.6g}"

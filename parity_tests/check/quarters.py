@@ -8,8 +8,8 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 
-from parity_tests.check.guest import source
-from parity_tests.check.guest.containment import working_folder
+from parity_tests.check import source
+from parity_tests.check.containment import working_folder
 from parity_tests.check.messages import UnusablePort
 
 SECRET = re.compile(

@@ -10,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.asking import Asked, UnchangedError, find_training
-from parity_tests.check.beginning import Beginning
-from parity_tests.check.loops import Loops, known
+from parity_tests.check.book.asking import Asked, UnchangedError, find_training
+from parity_tests.check.book.beginning import Beginning
+from parity_tests.check.book.loops import Loops, known
+from parity_tests.check.book.rungs import RUNGS, Seen
+from parity_tests.check.book.seen import RATE, as_mean, is_divided
 from parity_tests.check.messages import NotObservable, PortError, ProcessEnded, UnusablePort
 from parity_tests.check.process import Process
 from parity_tests.check.results import (
@@ -25,9 +27,7 @@ from parity_tests.check.results import (
     Verdicts,
     print_wrapped,
 )
-from parity_tests.check.rungs import RUNGS, Seen
 from parity_tests.check.samples import Samples
-from parity_tests.check.seen import RATE, as_mean, is_divided
 from parity_tests.ladder.compare import Divergence, Judge
 from parity_tests.ladder.directed_inputs import directed_weights
 from parity_tests.ladder.oracle import Oracle, initial_weights
@@ -273,7 +273,7 @@ class Examination:
         able = [r for r in able if verdicts.status(r) != NOT_JUDGED]
         if not set(verdicts.failed).isdisjoint(able):
             _show("searching for the mistake ...")
-            search = import_module("parity_tests.check.explain").SeenSearch(
+            search = import_module("parity_tests.check.book.explain").SeenSearch(
                 self.seen,
                 self.dtype,
                 self.sizes,

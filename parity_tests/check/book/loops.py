@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.asking import Asked
+from parity_tests.check.book.asking import Asked
+from parity_tests.check.book.rungs import RUNGS, Seen
+from parity_tests.check.book.seen import RATE
 from parity_tests.check.messages import NotObservable, PortError
 from parity_tests.check.results import PASS, Mistake, Observation, Verdicts
-from parity_tests.check.rungs import RUNGS, Seen
 from parity_tests.check.samples import Samples
-from parity_tests.check.seen import RATE
 from parity_tests.ladder.compare import Divergence, Judge
 from parity_tests.ladder.oracle import Oracle, initial_weights
 from parity_tests.ladder.training import clear_labels
@@ -235,4 +235,4 @@ def _listed(numbers: list[int]) -> str:
 
 def known(name: str) -> Mistake:
     """Return a mistake of the catalogue, which is read only where there is one: it loads torch."""
-    return import_module("parity_tests.check.explain").known(name)
+    return import_module("parity_tests.check.book.explain").known(name)

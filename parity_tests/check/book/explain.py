@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from parity_tests.check.book.rungs import RUNGS, Seen
 from parity_tests.check.results import Mistake
-from parity_tests.check.rungs import RUNGS, Seen
 from parity_tests.ladder.oracle import Oracle
 from parity_tests.traps.catalogue import CATALOGUE
 from parity_tests.traps.diagnosis import Search

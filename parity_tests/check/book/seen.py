@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from parity_tests.check.mapping import Matching, matchings
+from parity_tests.check.book.mapping import Matching, matchings
 from parity_tests.check.messages import PortError, numbered
 from parity_tests.check.samples import rows
 
