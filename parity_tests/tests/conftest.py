@@ -6,6 +6,7 @@ import importlib
 import itertools
 import random
 import sys
+from collections import Counter
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from dataclasses import asdict
@@ -26,6 +27,8 @@ from parity_tests.program.frameworks import FRAMEWORKS
 from parity_tests.tests import evidence, progress
 
 default_rng = np.random.default_rng
+CASES = pytest.StashKey[Counter[str]]()
+"""How many cases of each test were collected."""
 
 settings.register_profile("fixed", derandomize=True, deadline=None, max_examples=200)
 settings.register_profile("search", deadline=None, max_examples=20_000, print_blob=True)
@@ -70,6 +73,16 @@ def seed_every_generator() -> None:
         sys.modules["torch"].manual_seed(0)
     if "tensorflow" in sys.modules:
         sys.modules["tensorflow"].random.set_seed(0)
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Leave all but every n-th case of a test that is sampled to `make soak`."""
+    if sampled := item.get_closest_marker("sampled"):
+        counts = item.session.stash.setdefault(CASES, Counter())
+        test = item.nodeid.split("[")[0]
+        if counts[test] % sampled.args[0]:
+            item.add_marker("soak")
+        counts[test] += 1
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -32,6 +32,7 @@ def trained(dtype, mnist):
     return model
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("keras_name", ["model.keras", "model.weights.h5"])
 def test_a_trained_model_goes_to_torch_and_back_bit_for_bit(
     convert, trained, mnist, dtype, tmp_path, keras_name

@@ -14,6 +14,10 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.optim.optimizer import (
+    register_optimizer_step_post_hook,
+    register_optimizer_step_pre_hook,
+)
 from torch.overrides import TorchFunctionMode
 
 from parity_tests.check.guest.changes import Change, arguments, changed, is_plain
@@ -79,6 +83,8 @@ class Makings:
         self.places: dict[int, Place | None] = {}
         self.optimizers: list[torch.optim.Optimizer] = []
         self.on_optimizer: Any = lambda optimizer: None
+        self.before_step: Any = lambda optimizer: None
+        self.after_step: Any = lambda optimizer: None
         of_module, of_optimizer = nn.Module.__init__, torch.optim.Optimizer.__init__
 
         def make_module(module: Any, *args: Any, **kwargs: Any) -> None:
@@ -94,6 +100,8 @@ class Makings:
 
         nn.Module.__init__ = make_module  # type: ignore[assignment]
         vars(torch.optim)["Optimizer"].__init__ = make_optimizer
+        register_optimizer_step_pre_hook(lambda optimizer, *_: self.before_step(optimizer))
+        register_optimizer_step_post_hook(lambda optimizer, *_: self.after_step(optimizer))
 
     def seen(self, root: nn.Module, changes: Sequence[Change]) -> "Calls":
         """Return what sees the calls from now on, until this process ends, and changes some."""
@@ -121,6 +129,7 @@ class Calls(TorchFunctionMode):
         super().__init__()
         self.path, self.makings = makings.path, makings
         self.noted: list[dict[str, Any]] = []
+        self.root = root
         self._names = {id(module): name for name, module in root.named_modules()}
         self._changes: dict[Any, list[Change]] = {}
         for change in changes:
@@ -135,7 +144,12 @@ class Calls(TorchFunctionMode):
         def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
             return calls.call_module(right, module, args, kwargs)
 
+        def evaluate(module: nn.Module) -> nn.Module:
+            return calls.set_mode(module)
+
         nn.Module.__call__ = call  # type: ignore[method-assign]
+        nn.Module.eval = evaluate  # type: ignore[assignment]
+        self.makings.before_step, self.makings.after_step = self._before_step, self._after_step
         for optimizer in self.makings.optimizers:
             self._alter(optimizer)
         self.makings.on_optimizer = self._alter
@@ -143,9 +157,37 @@ class Calls(TorchFunctionMode):
 
     def _alter(self, optimizer: torch.optim.Optimizer) -> None:
         """Give an optimizer other constants."""
-        for change in self._changes.get(self.makings.places[id(optimizer)], ()):
+        for change in self._of(optimizer, "group"):
             for group in optimizer.param_groups:
                 group[change["by"]["name"]] = change["by"]["value"]
+
+    def _of(self, optimizer: torch.optim.Optimizer, kind: str) -> list[Change]:
+        """Return the changes of an optimizer of some kind."""
+        changes = self._changes.get(self.makings.places[id(optimizer)], ())
+        return [change for change in changes if change["kind"] == kind]
+
+    def _before_step(self, optimizer: torch.optim.Optimizer) -> None:
+        place = place_of(self.path, through=True)
+        made = self.makings.places[id(optimizer)]
+        if place is not None:
+            self._note("step", (*place, "step"), {}, (), None, optimizer=made, order=[])
+        weights = [w for group in optimizer.param_groups for w in group["params"]]
+        for change in self._of(optimizer, "clip"):
+            clip, limit = getattr(nn.utils, change["by"]["name"]), change["by"]["value"]
+            for several in [[w] for w in weights] if change["by"]["each"] else [weights]:
+                clip(several, limit)
+
+    def _after_step(self, optimizer: torch.optim.Optimizer) -> None:
+        if self._of(optimizer, "zero"):
+            optimizer.zero_grad()
+
+    def set_mode(self, module: nn.Module) -> nn.Module:
+        """Set a module to inference, or to training in its place."""
+        place = place_of(self.path)
+        at = (*place, "eval") if place else None
+        if at is not None:
+            self._note("eval", at, {}, (), None, order=[])
+        return module.train(bool(self._changes.get(at)))
 
     def __torch_function__(
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
@@ -156,7 +198,9 @@ class Calls(TorchFunctionMode):
         if name.startswith("__get") or (place := place_of(self.path)) is None:
             return function(*args, **kwargs)
         at = (*place, name)
-        made = changed(function, self._changes.get(at, ()))(*args, **kwargs)
+        own = self._changes.get(at, ())
+        made = changed(function, [of for of in own if of["kind"] != "penalty"])(*args, **kwargs)
+        made = self._penalized(made, own)
         held = arguments(function, args, kwargs)
         self._note(name, at, held, (args, kwargs), made, order=_order(function))
         return made
@@ -175,11 +219,23 @@ class Calls(TorchFunctionMode):
             if change["kind"] == "attribute":
                 setattr(module, change["by"]["name"], change["by"]["value"])
         calls = [change for change in own if change["kind"] != "attribute"]
+        penalties = [change for change in calls if change["kind"] == "penalty"]
+        calls = [change for change in calls if change not in penalties]
         made = changed(partial(right, module), calls)(*args, **kwargs)
+        made = self._penalized(made, penalties)
         shown = {"path": path, "made": made_at, "of torch": id(module) in self.makings.places}
         shown["order"] = _order(type(module).__init__)[1:]
         self._note(type(module).__name__, at, _held(module), (args, kwargs), made, **shown)
         return made
+
+    def _penalized(self, loss: Any, changes: Sequence[Change]) -> Any:
+        """Return a loss with penalties on weights added."""
+        weights = dict(self.root.named_parameters())
+        for change in changes:
+            if change["kind"] == "penalty":
+                for name, factor in change["by"]["factors"].items():
+                    loss = loss + factor * weights[name].square().sum()
+        return loss
 
     def _note(
         self,

@@ -80,12 +80,12 @@ class Guest:
     ) -> None:
         self.connection, self.path, self.data = connection, path, data
         self.model, self.step, self.of_keras = model, step, of_keras
+        self.makings = Makings(str(path))  # whose hooks come before those of the watch
         self.watch = Watch(str(path))
         self.watch.double = double
         self.noise = Noise()
         self.module: Asked | None = None
         self.modules: dict[int, Any] = {}
-        self.makings = Makings(str(path))
         self.calls: Calls | None = None
         self.inputs: dict[str, np.ndarray] = {}
         self.drawn: list[str] = []

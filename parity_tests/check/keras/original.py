@@ -163,9 +163,9 @@ class Original(File):
         every = {id(part): part for part in units.walk(self.model)}.values()
         losses = keras.tree.flatten(self.model.loss)
         said = {
-            "layers": {layer.name: _config(layer) for layer in every},
-            "losses": [_config(loss) for loss in losses if hasattr(loss, "get_config")],
-            "optimizer": _config(self.optimizer),
+            "layers": {layer.name: units.config(layer) for layer in every},
+            "losses": [units.config(loss) for loss in losses if hasattr(loss, "get_config")],
+            "optimizer": units.config(self.optimizer),
         }
         return said, {}
 
@@ -309,25 +309,6 @@ class Original(File):
         return self.model.train_step(
             tuple(self._tensors(part) for part in batch if part is not None)
         )
-
-
-def _config(item: Any) -> dict[str, Any]:
-    """Return the plain values that a layer, a loss or an optimizer is configured with."""
-    own = not type(item).__module__.startswith("keras.")
-    config = {n: of for n, of in vars(item).items() if own and not n.startswith("_")}
-    with contextlib.suppress(NotImplementedError):  # of a layer of the file's own
-        config |= item.get_config()
-    found: dict[str, Any] = {"class": type(item).__name__}
-    for name, value in config.items():
-        if isinstance(value, dict) and "activation" in name:  # as one with an alpha of its own
-            value = value.get("class_name")
-        elif name == "activation" and callable(value):
-            value = getattr(value, "__name__", None)
-        several = isinstance(value, list | tuple) and len(value) <= 8
-        every = value if several else [value]
-        if all(isinstance(one, int | float | str | None) for one in every):
-            found[name] = list(value) if several else value
-    return found
 
 
 VISIBLE = 1e-6

@@ -122,6 +122,27 @@ def is_float(variable: Any) -> bool:
     return "float" in str(variable.dtype)
 
 
+def config(item: Any) -> dict[str, Any]:
+    """Return the plain values that a layer, a loss or an optimizer is configured with."""
+    own = not type(item).__module__.startswith("keras.")
+    values = {name: of for name, of in vars(item).items() if own and not name.startswith("_")}
+    with contextlib.suppress(NotImplementedError):  # of a layer of the file's own
+        values |= item.get_config() | getattr(item, "_fn_kwargs", {})
+    found: dict[str, Any] = {"class": type(item).__name__}
+    for name, value in values.items():
+        if isinstance(value, dict) and "activation" in name:  # as one with an alpha of its own
+            value = value.get("class_name")
+        elif name == "activation" and callable(value):
+            value = getattr(value, "__name__", None)
+        elif name.endswith("regularizer") and isinstance(value, dict):
+            found[name] = {key: float(of) for key, of in value["config"].items()}
+        several = isinstance(value, list | tuple) and len(value) <= 8
+        every = value if several else [value]
+        if all(isinstance(one, int | float | str | None) for one in every):
+            found[name] = list(value) if several else value
+    return found
+
+
 def describe(layer: Any) -> dict[str, Any]:
     """Return what a unit is: its path, its class, its weights by role."""
     roles = {_role(layer, w): [w.path, list(w.shape)] for w in layer.weights if is_float(w)}

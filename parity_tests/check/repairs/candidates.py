@@ -329,6 +329,55 @@ def _of_update(
             yield _made(call, "without", "left out")
 
 
+def of_step(calls: Sequence[Call], optimizers: Sequence[Call], wanted: Wanted) -> Iterator[Repair]:
+    """Yield what a step may lack: clipped gradients, gradients that are zeroed, its mode."""
+    clips = (
+        ("global_clipnorm", "clip_grad_norm_", False),
+        ("clipnorm", "clip_grad_norm_", True),
+        ("clipvalue", "clip_grad_value_", False),
+    )
+    for call in calls:
+        if call["what"] == "eval" and call["at"]:
+            change = _change(call, "mode", call["at"], call["at"][:5])
+            yield Repair((change,), "eval", "train() in its place")
+    for call in (call for call in calls if call["what"] == "step"):
+        text = call["at"][:5]
+        for key, name, each in clips:
+            if limit := wanted.optimizer.get(key):
+                by = {"name": name, "value": limit, "each": each}
+                change = _change(call, "clip", call["optimizer"], text, **by)
+                said = f"{name}({limit:g}) before it{', of each weight' if each else ''}"
+                yield Repair((change,), "step", said)
+        change = _change(call, "zero", call["optimizer"], text)
+        yield Repair((change,), "step", "zero_grad() after it")
+
+
+def of_penalties(
+    calls: Sequence[Call], wanted: Wanted, kernels: Mapping[str, str], model: str
+) -> Iterator[Repair]:
+    """Yield the penalty on the kernels that the model has, added to a loss.
+
+    Args:
+        calls: From the outputs on.
+        wanted: Of the layers, each with its "name".
+        kernels: The name of the port's kernel, by the name of the layer.
+        model: What the port calls its model.
+    """
+    factors = {
+        kernels[config["name"]]: config["kernel_regularizer"]["l2"]
+        for config in wanted.configs
+        if (config.get("kernel_regularizer") or {}).get("l2") and config.get("name") in kernels
+    }
+    for call in calls if factors else ():
+        if call["returns"] == [[]]:
+            at = call["at"] or _of_module(call)
+            change = _change(call, "penalty", at, call["at"] and call["at"][:5])
+            change["by"] = {"factors": factors, "model": model}
+            yield Repair(
+                (change,), call["what"], f"the penalty on {', '.join(factors)} added to it"
+            )
+
+
 def once(calls: Iterable[Call]) -> list[Call]:
     """Return the calls of a program, those of one place once."""
     found: dict[str, Call] = {}

@@ -20,6 +20,8 @@ from parity_tests.check.repairs.candidates import (
     Wanted,
     of_loss,
     of_model,
+    of_penalties,
+    of_step,
     of_update,
     once,
 )
@@ -168,20 +170,20 @@ class RepairSearch:
     def _mend(self, rung: str) -> bool:
         """Find the repair of the first difference of a rung, and keep it."""
         first = self._first(self.current, rung)
-        left: list[tuple[Repair, float, bool]] = []
+        left: list[tuple[Repair, float]] = []
+        mending: list[tuple[Repair, float]] = []
         for repairs in self._candidates(rung, first):
             for repair in repairs:
-                if time.monotonic() > self.until:
+                if time.monotonic() > self.until or len(mending) == SEVERAL:
                     break
                 self.tried += 1
                 rest, explains = self._residual(rung, repair, first)
-                if math.isfinite(rest):
-                    left.append((repair, rest, explains))
-            if any(explains for _, _, explains in left):
+                if explains and self._breaks_nothing(rung, repair):
+                    mending.append((repair, rest))
+                elif math.isfinite(rest) and not explains:
+                    left.append((repair, rest))
+            if mending:
                 break
-        mending = [(repair, rest) for repair, rest, explains in left if explains][:SEVERAL]
-        if rung == "loss" and "gradients" in self.rungs:  # of a number, a factor always is left
-            mending = [one for one in mending if self._agrees("gradients", one[0])]
         whole = bool(mending)
         if not mending:
             closest = min(left, key=lambda one: one[1], default=None)
@@ -190,7 +192,7 @@ class RepairSearch:
             self.closest = closest[0], closest[1] / first.difference
             if closest[1] > first.difference / NEARER:
                 return False
-            mending = [closest[:2]]
+            mending = [closest]
         alone = len(mending) == 1
         reached = [(0, 0.0) if alone else self._reached(rung, repair) for repair, _ in mending]
         best = max(reached)
@@ -203,9 +205,13 @@ class RepairSearch:
         self.current = self._changed()
         return True
 
-    def _agrees(self, rung: str, repair: Repair) -> bool:
+    def _breaks_nothing(self, rung: str, repair: Repair) -> bool:
+        """Return whether all rungs before one agree as well; and with a loss, its gradients."""
+        others = [*self.rungs[: self.rungs.index(rung)]]
+        others += ["gradients"] if rung == "loss" and "gradients" in self.rungs else []
+        ladder = self._changed(repair, steps=1)
         try:
-            return self._first(self._changed(repair, steps=1), rung) is None
+            return all(self._first(ladder, other) is None for other in others)
         except (PortError, ProcessEnded):
             return False
 
@@ -228,7 +234,11 @@ class RepairSearch:
         if rung in ("loss", "gradients", "trajectory"):
             ratio = truth / port if port else math.inf
             yield from of_loss(outside, self.losses, ratio)
-        if rung in ("noise", "gradients", "update", "trajectory"):
+            yield [*of_penalties(outside, self.wanted, self._kernels(), self._model())]
+        if rung != "loss":
+            every = once(self.calls)
+            yield [*of_step(every, self.optimizers, self.wanted)]
+        if rung in ("gradients", "update", "trajectory"):
             yield from of_update(outside, self.optimizers, self.wanted)
         if rung in ("statistics", "trajectory", "gradients"):
             for call in inside:
@@ -267,6 +277,16 @@ class RepairSearch:
     def _root(self) -> int:
         """Return the place of the call of the whole model among all calls."""
         return next((i for i, call in enumerate(self.calls) if call.get("path") == ""), -1)
+
+    def _kernels(self) -> dict[str, str]:
+        """Return the name of the port's kernel of each layer."""
+        rows = self.ladder.port.mapping.rows()
+        kernels = [row for row in rows if row["model"].endswith("kernel")]
+        return {row["model"].split("/")[-2]: row["port"] for row in kernels}
+
+    def _model(self) -> str:
+        """Return what the port calls its model."""
+        return self.ladder.port.asked.name
 
     def _near(self, calls: Sequence[Call], first: Compared) -> tuple[list[Call], Wanted]:
         """Return the calls between the layer before a difference and that where it shows."""

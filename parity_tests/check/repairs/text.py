@@ -75,6 +75,17 @@ class Text:
     def _edits(self, change: Mapping[str, Any], node: Any) -> list[Edit] | None:
         kind, by = change["kind"], change["by"]
         start, end = self._span(node)
+        if kind in ("clip", "zero"):
+            return self._beside(node, kind, by)
+        if kind == "mode" and isinstance(node, ast.Call):
+            low, high = self._span(node.func)
+            return [(high - len("eval"), high, "train")]
+        if kind == "penalty":
+            several = [
+                f" + {factor:g} * {by['model']}.{name}.square().sum()"
+                for name, factor in by["factors"].items()
+            ]
+            return [(end, end, "".join(several))]
         made = isinstance(change["at"], str) or len(change["at"]) < 6
         if kind in ("attribute", "group", "argument"):
             return self._set(node, by["name"], by["value"], change["place"])
@@ -104,6 +115,24 @@ class Text:
             opening, closing = ("[", "]") if isinstance(first, ast.List) else ("(", ")")
             return [(low, high, f"{opening}{', '.join(parts[::-1])}{closing}")]
         return None
+
+    def _beside(self, step: Any, kind: str, by: Mapping[str, Any]) -> list[Edit] | None:
+        """Return the edits that put a line before or after the call of `step`."""
+        lines = self.source.splitlines(keepends=True)
+        line = lines[step.lineno - 1]
+        indent = line[: len(line) - len(line.lstrip())]
+        if not line.strip().startswith(optimizer := ast.unparse(step.func.value)):
+            return None
+        if kind == "zero":
+            place = self._starts[step.end_lineno]
+            return [(place, place, f"{indent}{optimizer}.zero_grad()\n")]
+        weights = f'for group in {optimizer}.param_groups for w in group["params"]'
+        called = f"torch.nn.utils.{by['name']}"
+        text = f"{called}([w {weights}], {by['value']:g})"
+        if by["each"]:
+            text = f"[{called}(w, {by['value']:g}) {weights}]"
+        place = self._starts[step.lineno - 1]
+        return [(place, place, f"{indent}{text}\n")]
 
     def _is_simple(self, node: Any) -> bool:
         return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript)

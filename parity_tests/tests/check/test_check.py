@@ -26,6 +26,7 @@ from parity_tests.tests.check.sources import (
 from parity_tests.tests.check.styles import NET
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("source", "dtype"),
     [
@@ -47,6 +48,7 @@ def test_a_right_port_passes_a_whole_epoch(check, dtype):
     assert (status, "ten epochs      pass" in out) == (0, True), out
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("source", [BY_OPTIMIZER, REBOUND, LOADS, BATCHED])
 def test_a_right_port_passes_however_it_is_written(check, source):
     status, out, _ = check(source)
@@ -80,6 +82,7 @@ def test_layers_of_another_kind_are_judged_as_a_whole(check):
     assert "layer outputs   pass" in out
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("source", "rung", "names"),
     [
@@ -137,6 +140,7 @@ def test_weights_that_start_elsewhere_are_seen(check, source, message):
     assert f"initial weights FAIL {message}" in out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("source", "rung", "name"),
     [
@@ -212,6 +216,7 @@ def test_a_mistake_that_only_a_whole_training_shows_is_seen(check):
 STEP = "    average_loss = loss_of"
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("source", "status", "message"),
     [

@@ -43,6 +43,7 @@ def test_a_right_program_on_mnist_agrees_in_its_data_too(check, program):
     assert "loop            pass (469 batches of MNIST in its order)" in out
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("right", "wrong", "expected"),
     [
@@ -101,6 +102,7 @@ def test_a_function_that_makes_what_it_trains_is_waited_for_in_its_call(check):
     assert (status, "trained by fit" in out) == (0, True), out + err
 
 
+@pytest.mark.soak
 def test_what_torch_func_transforms_is_judged_by_its_update(check):
     source = (
         NET

@@ -307,6 +307,7 @@ if __name__ == "__main__":
 """By the mistake: programs that are wrong, and what is said of them."""
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("kind", RIGHT)
 def test_a_right_program_passes_however_it_trains(check, kind):
     status, out, err = check(RIGHT[kind])
@@ -314,6 +315,7 @@ def test_a_right_program_passes_however_it_trains(check, kind):
     assert "loss, gradients, update" in out.splitlines()[-1]
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("kind", WRONG)
 def test_a_wrong_program_fails_and_its_mistake_is_named(check, kind):
     source, named = WRONG[kind]
@@ -321,6 +323,7 @@ def test_a_wrong_program_fails_and_its_mistake_is_named(check, kind):
     assert (status, named in out) == (1, True), out + err
 
 
+@pytest.mark.soak
 def test_a_loop_that_shuffles_does_not_hide_its_rate(check):
     _, out, _ = check(WRONG["a loop that shuffles, with another rate"][0])
     assert "-> one update: explained by: rate of 1e-2 (" in out

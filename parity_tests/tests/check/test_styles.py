@@ -7,6 +7,7 @@ import pytest
 from parity_tests.tests.check.styles import LOOP, LOSS, MADE, NET, OWN, RIGHT, WRONG
 
 
+@pytest.mark.sampled(4)
 @pytest.mark.parametrize("style", RIGHT)
 def test_a_right_port_passes_however_it_is_written(check, style):
     status, out, err = check(RIGHT[style])
@@ -16,6 +17,7 @@ def test_a_right_port_passes_however_it_is_written(check, style):
         assert aspect in out
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize("mistake", WRONG)
 def test_a_wrong_port_fails_and_the_cause_is_named(check, mistake):
     source, expected = WRONG[mistake]
@@ -23,6 +25,7 @@ def test_a_wrong_port_fails_and_the_cause_is_named(check, mistake):
     assert (status, expected in out) == (1, True), out + err
 
 
+@pytest.mark.sampled(3)
 @pytest.mark.parametrize(
     ("style", "note"),
     [

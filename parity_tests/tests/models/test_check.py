@@ -72,6 +72,7 @@ def rarely(*values):
     return pytest.param(*values, marks=pytest.mark.soak)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("port", "original", "message"),
     [

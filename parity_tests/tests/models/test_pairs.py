@@ -10,10 +10,6 @@ FOLDER = Path(__file__).parent / "pairs"
 QUICK = {
     ("broadcast", "script_port.py"),
     ("class_weight", "right.py"),
-    ("dropout1d", "port.py"),
-    ("l2", "right_decay.py"),
-    ("schedule_sgd", "port.py"),
-    ("tcn", "port_weight_norm.py"),
     ("time_distributed", "right.py"),
 }
 """What is judged each time; the others in `make soak`."""

@@ -197,6 +197,7 @@ def test_a_log_that_ends_early_does_not_lose_the_weights(command, package, monke
     package.load_weights(package.mnist_model(), saved)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize("closed", [False, True], ids=["full", "closed"])
 def test_standard_output_that_fails_does_not_lose_the_weights(
     package, status_of, data, monkeypatch, capsys, tmp_path, closed

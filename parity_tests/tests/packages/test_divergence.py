@@ -52,6 +52,7 @@ def write_trained(package, mnist, path, rate):
     package.save_weights(model, path)
 
 
+@pytest.mark.sampled(2)
 def test_an_epoch_that_changes_no_weight_is_no_error_once_the_loss_is_low(
     command, package, mnist, tmp_path
 ):
@@ -63,6 +64,7 @@ def test_an_epoch_that_changes_no_weight_is_no_error_once_the_loss_is_low(
     assert saved.read_bytes() == path.read_bytes()
 
 
+@pytest.mark.sampled(2)
 def test_the_average_loss_of_an_epoch_counts_the_batches_before_an_interruption(
     command, package, mnist, tmp_path
 ):

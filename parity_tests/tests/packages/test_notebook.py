@@ -22,6 +22,7 @@ def outputs(held):
     ]
 
 
+@pytest.mark.sampled(2)
 def test_a_notebook_runs_in_a_kernel_from_the_first_cell_to_the_accuracy(
     command, package, tmp_path
 ):

@@ -29,6 +29,7 @@ def explained(traps, mnist, dtype, data):
         return explain(make_port, mnist, dtype)
 
 
+@pytest.mark.sampled(6)
 @pytest.mark.parametrize("name", [name for name, trap in TRAPS.items() if trap.oracle])
 def test_a_trap_is_named_first_by_its_numbers(sets, data, name):
     trap = TRAPS[name]
@@ -42,6 +43,7 @@ def test_the_port_as_it_is_needs_no_explanation(sets, data):
     assert explained([], sets("float64"), "float64", data) == []
 
 
+@pytest.mark.sampled(5)
 @pytest.mark.parametrize(
     "names",
     [
@@ -74,6 +76,7 @@ def test_constants_of_sgd_are_estimated_together(sets, data, names, mistake):
     assert mistake in str(finding)
 
 
+@pytest.mark.sampled(2)
 @pytest.mark.parametrize(
     ("name", "relation"),
     [
