@@ -27,6 +27,9 @@ UNSIGNED: dict[str, dict[str, Any]] = {
 }
 """By functions of torch without a signature, the arguments that are known, and their defaults."""
 
+ONLY_OF_MAXIMUM = ("dilation", "return_indices")
+"""Arguments of a pooling that only one by the maximum has."""
+
 
 def is_plain(value: Any) -> bool:
     """Return whether an argument is a number, a word, None, or a few of them."""
@@ -93,7 +96,12 @@ def _instead(function: Function, name: str, options: Mapping[str, Any]) -> Funct
 
 
 def _called(function: Function, name: str, options: Mapping[str, Any]) -> Function:
-    return lambda *args, **kwargs: named(name)(*args, **kwargs, **options)
+    def changed(*args: Any, **kwargs: Any) -> Any:
+        if name.startswith("avg"):  # which knows less than the maximum
+            kwargs = {key: of for key, of in kwargs.items() if key not in ONLY_OF_MAXIMUM}
+        return named(name)(*args, **kwargs, **options)
+
+    return changed
 
 
 def _reversed(function: Function) -> Function:

@@ -162,9 +162,14 @@ class Original(File):
         """Return what the layers, the losses and the optimizer are configured with."""
         every = {id(part): part for part in units.walk(self.model)}.values()
         losses = keras.tree.flatten(self.model.loss)
+        compiled = self.model.get_compile_config() or {}
+        weights = [w for w in keras.tree.flatten(compiled.get("loss_weights")) if w is not None]
         said = {
             "layers": {layer.name: units.config(layer) for layer in every},
-            "losses": [units.config(loss) for loss in losses if hasattr(loss, "get_config")],
+            "losses": [
+                {"class": "weights", **{str(i): float(w) for i, w in enumerate(weights)}},
+                *(units.config(loss) for loss in losses if hasattr(loss, "get_config")),
+            ],
             "optimizer": units.config(self.optimizer),
         }
         return said, {}

@@ -1,5 +1,6 @@
 """What could be otherwise in a port, as the model's own configuration and its calls suggest it."""
 
+import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, pairwise, product
@@ -265,32 +266,29 @@ def of_loss(calls: Sequence[Call], wanted: Wanted, ratio: float) -> Iterator[lis
         ratio: Of the model's loss to the port's.
     """
     yield [repair for call in calls for repair in settings(call, wanted.numbers())]
-    yield [repair for call in calls for repair in _of_loss(call, ratio)]
+    factors = [n for n in wanted.numbers() if isinstance(n, float) and n not in (0.0, 1.0)]
+    yield [repair for call in calls for repair in _of_loss(call, [*factors, ratio])]
 
 
-def _of_loss(call: Call, ratio: float) -> Iterator[Repair]:
+def _of_loss(call: Call, factors: Sequence[float]) -> Iterator[Repair]:
+    """Yield what could be done to what a loss is given, and to the loss itself."""
     yield from _siblings(call)
-    takes = call["takes"]
-    if True:
-        for name, options in (
-            ("log", {}),
-            ("softmax", {"dim": -1}),
-            ("log_softmax", {"dim": -1}),
-            ("sigmoid", {}),
-        ):
-            if takes and takes[0]:
-                yield _made(
-                    call, "before", f"{name} of its input", name=name, options=options, place=0
-                )
-        if len(takes) > 1 and abs(len(takes[0]) - len(takes[1])) == 1:
-            place = int(len(takes[0]) > len(takes[1]))
-            for name, at in (("unsqueeze", place), ("squeeze", 1 - place)):
-                sentence = f"{name}(-1) of its {'target' if at else 'input'}"
-                yield _made(call, "before", sentence, name=name, options={"dim": -1}, place=at)
-        if takes[:1] == call["returns"][:1]:
-            yield _made(call, "without", "left out")
-        if call["returns"] == [[]] and 0 < ratio < float("inf"):
-            yield _made(call, "after", f"times {ratio:g}", name="mul", options={"other": ratio})
+    takes, returns = call["takes"], call["returns"]
+    for name in ("log", "softmax", "log_softmax", "sigmoid") if takes and takes[0] else ():
+        options = {"dim": -1} if "softmax" in name else {}
+        said = f"{name} of its input"
+        yield _made(call, "before", said, name=name, options=options, place=0)
+    if len(takes) > 1 and abs(len(takes[0]) - len(takes[1])) == 1:
+        place = int(len(takes[0]) > len(takes[1]))
+        for name, at in (("unsqueeze", place), ("squeeze", 1 - place)):
+            said = f"{name}(-1) of its {'target' if at else 'input'}"
+            yield _made(call, "before", said, name=name, options={"dim": -1}, place=at)
+    if takes[:1] == returns[:1]:
+        yield _made(call, "without", "left out")
+    for factor in factors if returns == [[]] else ():
+        if 0 < factor < math.inf:
+            said = f"times {factor:g}"
+            yield _made(call, "after", said, name="mul", options={"other": factor})
 
 
 def of_update(

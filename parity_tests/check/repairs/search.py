@@ -293,7 +293,9 @@ class RepairSearch:
         paths = {
             pair.unit["path"]: pair.module["path"] for pair in self.ladder.port.mapping.pairings
         }
-        units = set(paths.values())
+        order = list(paths)  # of the model: what comes before agrees
+        before = order[: order.index(first.where)] if first.where in order else order
+        units = {paths[name] for name in before}
         path = paths.get(first.where)
         ends = [i for i, call in enumerate(calls) if path is not None and call.get("path") == path]
         end = ends[0] if ends else len(calls) - 1
