@@ -54,7 +54,7 @@ def roles(function: Callable) -> dict[str, str]:
     """Return the role of each argument that a function takes, by its name; "" if unknown."""
     parameters = inspect.signature(function).parameters.values()
     plain = [p for p in parameters if p.kind not in (p.VAR_POSITIONAL, p.VAR_KEYWORD)]
-    found = {p.name: OF_NAME.get(p.name.lower().strip("_"), "") for p in plain}
+    found = {p.name: _role(p.name.lower().strip("_")) for p in plain}
     for p in plain:  # what its annotation says goes further than its name
         kind = getattr(p.annotation, "__name__", str(p.annotation))
         for word, role in (
@@ -67,6 +67,15 @@ def roles(function: Callable) -> dict[str, str]:
     if "data" in found.values() and "labels" in found.values():  # such as data, target
         found = {name: "images" if role == "data" else role for name, role in found.items()}
     return found
+
+
+def _role(name: str) -> str:
+    """Return the role of an argument, by its whole name or by how it begins."""
+    if name not in OF_NAME:
+        for beginning, role in (("x_", "images"), ("y_", "labels"), ("target", "labels")):
+            if name.startswith(beginning):
+                return role
+    return OF_NAME.get(name, "")
 
 
 def fill(

@@ -37,8 +37,12 @@ WRAPPERS = tuple(
     )
 )
 """Files of PyTorch that stand between a call and what it is a call of."""
+OURS = str(Path(__file__).parent)
+THROUGH = {"__torch_function__", "call", "call_module", "evaluate", "set_mode", "watched"}
+THROUGH |= {"make_module", "make_optimizer", "_before_step", "<lambda>", "changed"}
+"""What of this folder a call of the program goes through."""
 MOST = 3000
-"""Calls of a step that are noted."""
+"""Calls that are noted."""
 
 
 @cache
@@ -63,8 +67,16 @@ def place_of(path: str, *, through: bool = False) -> Place | None:
             return (name.removeprefix(folder), *_position(frame.f_code, frame.f_lasti))
         if name.startswith(OF_TORCH) and name not in WRAPPERS and not through:
             return None
+        if name.startswith(OURS) and frame.f_code.co_name not in THROUGH:
+            return None
         frame = frame.f_back  # type: ignore[assignment]
     return None
+
+
+def _own(module: nn.Module) -> list[type]:
+    """Return the classes of a module that are more than a module."""
+    bare = (nn.Module, nn.ModuleList, nn.ModuleDict, object)
+    return [kind for kind in type(module).__mro__ if kind not in bare]
 
 
 class Makings:
@@ -89,7 +101,7 @@ class Makings:
 
         def make_module(module: Any, *args: Any, **kwargs: Any) -> None:
             of_module(module, *args, **kwargs)
-            if type(module).__module__.startswith("torch.nn"):
+            if any(kind.__module__.startswith("torch.nn.modules.") for kind in _own(module)):
                 self.places[id(module)] = place_of(path, through=True)
 
         def make_optimizer(optimizer: Any, *args: Any, **kwargs: Any) -> None:
@@ -103,7 +115,7 @@ class Makings:
         register_optimizer_step_pre_hook(lambda optimizer, *_: self.before_step(optimizer))
         register_optimizer_step_post_hook(lambda optimizer, *_: self.after_step(optimizer))
 
-    def seen(self, root: nn.Module, changes: Sequence[Change]) -> "Calls":
+    def see(self, root: nn.Module, changes: Sequence[Change]) -> "Calls":
         """Return what sees the calls from now on, until this process ends, and changes some."""
         calls = Calls(self, root, changes)
         calls.begin()

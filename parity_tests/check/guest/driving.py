@@ -287,7 +287,8 @@ class Driver:
         taken = roles(loop)
         if not DATA & set(taken.values()):
             return exhausted(call(loop, fill(loop, self._given(how["model"]), self.names, ())))
-        if "images" in taken.values() and "labels" not in taken.values():
+        without = "images" in taken.values() and "labels" not in taken.values()
+        if without and not self.of_keras:  # else the images may be their own targets
             raise NotObservable(f"{how['name']} takes images and no labels")
         if isinstance(images, np.ndarray):
             images, labels = torch.from_numpy(images), torch.from_numpy(labels)
@@ -299,7 +300,8 @@ class Driver:
         returned = None
         for epoch in range(1 if "epochs" in taken.values() else how["epochs"]):
             given["epoch"] = epoch
-            filled = fill(loop, given, self.names, ("model", "loader"))
+            last = "labels" if "images" in taken.values() else "loader"
+            filled = fill(loop, given, self.names, ("model", last))
             returned = exhausted(call(loop, filled))
         return returned
 

@@ -260,8 +260,7 @@ def _recipes(
         if wanted in (None, name) and (way := _way(make, sizes)) is not None:
             built[name] = way
     # A class that another uses is a part of it.
-    names_used = {name: _uses(names[name]) for name in built}
-    parts = {other for used in names_used.values() for other in used}
+    parts = {other for name, make in (*classes, *makers) for other in _uses(make) - {name}}
     for name, make in built.items():
         if name not in parts or len(built) == 1:
             yield f"{name}()", make
@@ -274,7 +273,7 @@ def is_theirs(kind: type) -> bool:
 
 def _way(make: Callable, sizes: tuple[int, ...]) -> Callable[[], Any] | None:
     """Return how to make a model without arguments, or with the sizes of its layers."""
-    for arguments in ((), sizes, (list(sizes),)):
+    for arguments in ((), sizes, (list(sizes),)) if sizes else ((),):
         try:
             made = make(*arguments)
             if is_model(made) or holds_weights(made):

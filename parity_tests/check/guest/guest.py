@@ -100,6 +100,7 @@ class Guest:
         self.wanted, self.until = 0, 0.0
         self.brief = self.named = self.last = False
         self.names: dict[str, Any] = {}
+        self.asked: dict[str, Any] = {}
 
     def run(self) -> None:
         """Run the program, and answer what is asked where it waits."""
@@ -213,7 +214,7 @@ class Guest:
 
     def _become(self, call: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Go on from here as what was asked: with other weights, or without dropout."""
-        watch = self.watch
+        watch, self.asked = self.watch, call
         watch.steps, self.wanted = [], call["steps"]
         self.noise.on = not call.get("still", False)
         self.brief, self.until = call.get("brief", False), time.monotonic() + call.get("seconds", 0)
@@ -239,16 +240,22 @@ class Guest:
                     modules.load(self.module.module, name.removeprefix("weight "), array)
             unattended.seed(call.get("seed", 0))
             if "changes" in call:
-                self.calls = self.makings.seen(self.module.module, call["changes"])
+                self.calls = self.makings.see(self.module.module, call["changes"])
             size = call.get("drive", {}).get("batch_size")  # of a step, of those that follow
             self.inputs = {n: a[:size] for n, a in arrays.items() if n.startswith("inputs ")}
             if "look" in call:
                 with self.watch:
                     said, found = getattr(self.module, call["look"])(arrays, **call["options"])
                 plain = {"ended": "", "error": False, "unseen": False, "steps": []}
-                self._answer({**plain, **said}, found)
+                self._answer({**plain, **said, **self._calls_of(call)}, found)
         except BaseException as error:  # noqa: BLE001 (whatever it raises is the answer)
             self._end(error)
+
+    def _calls_of(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the calls that were noted, if they are asked for."""
+        if self.calls is None or not asked.get("noted"):
+            return {}
+        return {"noted": self.calls.noted, "optimizers": [*self.calls.optimizers()]}
 
     def _find_tensors(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Find the weights of an identity, once: a search touches all of the memory."""
@@ -322,8 +329,7 @@ class Guest:
             modules.require_plain(module)
         of_steps, found = modules.shown_steps(steps, module, self.brief)
         said |= {**of_steps, "noise": self.drawn, "returned": self.watch.returned}
-        if self.calls:
-            said |= {"calls": self.calls.noted, "optimizers": [*self.calls.optimizers()]}
+        said |= self._calls_of(self.asked)
         arrays |= found
         if self.module and self.inputs:
             module.eval()

@@ -76,6 +76,8 @@ def _target(rng: np.random.Generator, tensor: Any, loss: Any, floatx: str) -> np
         return rng.integers(0, 2, shape).astype(floatx)
     if "hinge" in name:
         return (2.0 * rng.integers(0, 2, shape) - 1).astype(floatx)
+    if name.startswith(("kl", "kullback")):
+        return rng.dirichlet(np.ones(shape[-1]), shape[:-1]).astype(floatx)
     if "poisson" in name:
         return rng.poisson(2, shape).astype(floatx)
     return rng.normal(size=shape).astype(floatx)

@@ -32,8 +32,9 @@ class AskedModule:
             was given them; none where it is called.
         line: Where it takes gradients, where it trains by itself.
         drive: What is called, and how; None where it trains by itself.
-        changes: That are made in what it calls; None if its calls are not looked at.
+        changes: That are made in what it calls.
         steps: Of its training that are wanted.
+        noted: Whether its calls are to be told.
     """
 
     process: Process
@@ -44,8 +45,9 @@ class AskedModule:
     batches: list[Arrays] = field(default_factory=list)
     line: int = 0
     drive: dict[str, Any] | None = None
-    changes: Sequence[Mapping[str, Any]] | None = None
+    changes: Sequence[Mapping[str, Any]] = ()
     steps: int = STEPS
+    noted: bool = False
 
     @property
     def trained_by(self) -> str:
@@ -73,7 +75,8 @@ class AskedModule:
 
     @property
     def _asked_so(self) -> dict[str, Any]:
-        changes = {} if self.changes is None else {"changes": list(self.changes)}
+        changes: dict[str, Any] = {"noted": True, "changes": []} if self.noted else {}
+        changes |= {"changes": list(self.changes)} if self.changes else {}
         return {"module": self.module, "still": True, **changes}
 
     def train(

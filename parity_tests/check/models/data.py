@@ -12,6 +12,9 @@ from parity_tests.check.models.forms import forms_of, taken
 from parity_tests.check.models.reference import Reference
 from parity_tests.check.results import FAIL, NOT_JUDGED, PASS, Mistake, Observation, Verdicts
 
+OTHER_TARGETS = "other targets"
+"""The name of a mistake."""
+
 
 @dataclass
 class Data:
@@ -45,10 +48,20 @@ class Data:
             self.batches, self.other = [brought(self.asked.process)], True
         else:
             self.batches = [batch]
+            self._restore(said, batch)
         if not all(array.size for array in self.batches[0].values()):
             raise UnusablePort(f"{self.asked.process.path}: its batch has no samples")
         if self.other:
             self.send(self.truth)
+
+    def _restore(self, said: Mapping[str, Any], batch: Arrays) -> None:
+        """Take the inputs for targets, if what is called takes none, and they may be."""
+        calls = self.asked.process.waits.get("calls") or [{"takes": []}]
+        taken = {role for call in calls for role in call["takes"]}
+        (inputs, *_), (targets, *_) = (numbered(batch, name) for name in ("inputs", "targets"))
+        alone = "images" in taken and "labels" not in taken and inputs.shape == targets.shape
+        if alone and said["brings"] == "nothing":
+            self.batches, self.other = [{**batch, "targets 0": inputs}], True
 
     def send(self, process: Reference, rounded: bool = False) -> None:
         """Give the batches to another process of the model, perhaps rounded to float32."""
@@ -119,7 +132,7 @@ class Data:
         for target in right if len(met) >= len(right) else ():
             told = {_mean_the_same(one, target) for one in met}
             if False in told and True not in told:
-                return [Mistake("other targets", "the samples have other targets")]
+                return [Mistake(OTHER_TARGETS, "the samples have other targets")]
         return []
 
     def _require_targets(self, count: int) -> None:

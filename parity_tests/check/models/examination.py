@@ -95,10 +95,16 @@ def examine(
         except UnchangedError as error:
             return unchanged(verdicts, "update", port, error.args[0])
         truth, weights = _answering(truth, start, verdicts)
-        kinds = [("float64", "torch"), ("float32", truth.backend)][: 1 + (dtype == "float32")]
-        kinds = [kind for kind in kinds if kind != ("float64", truth.backend)]
-        _Examination(verdicts, truth, weights, start, kinds, asked, dtype).judge()
+        try:
+            _Examination(verdicts, truth, weights, start, asked, dtype).judge()
+        except CannotTrainError:
+            truth, weights = _on_torch(start, verdicts)
+            _Examination(verdicts, truth, weights, start, asked, dtype).judge()
     return verdicts
+
+
+class CannotTrainError(Exception):
+    """TensorFlow computes the outputs of a model, and not its gradients."""
 
 
 def _require_frameworks(port: Path, reference: Path) -> None:
@@ -127,13 +133,20 @@ def _answering(
     except UnusablePort:
         raise
     except PortError as problem:  # such as a pooling that TensorFlow has not in float64
-        other = start("float64", "torch")
         try:
-            weights = other.ask("describe")[1]
+            return _on_torch(start, verdicts)
         except (PortError, ProcessEnded):
             raise problem from None
+
+
+def _on_torch(
+    start: Callable[[str, str], Reference], verdicts: Verdicts
+) -> tuple[Reference, Arrays]:
+    """Return the process that computes the model by Keras on PyTorch, and its first weights."""
+    process = start("float64", "torch")
+    weights = process.ask("describe")[1]
     verdicts.say("TensorFlow cannot compute this model in float64: the truth is Keras on PyTorch")
-    return other, weights
+    return process, weights
 
 
 AMBIGUOUS = 1e-3
@@ -150,7 +163,6 @@ class _Examination:
         truth: The process of the model in float64.
         weights: Its first weights, by path.
         start: Starts a process of the model in a dtype, on a backend of Keras.
-        kinds: Of the yardsticks, which are started where a difference has to be weighed.
         asked: The port.
         dtype: Of the port.
     """
@@ -161,12 +173,14 @@ class _Examination:
         truth: Reference,
         weights: Arrays,
         start: Callable[[str, str], Reference],
-        kinds: list[tuple[str, str]],
         asked: AskedModule,
         dtype: str,
     ) -> None:
         self.verdicts, self.asked, self.dtype = verdicts, asked, dtype
-        self.start, self.kinds, self.weights = start, kinds, weights
+        self.start, self.weights = start, weights
+        # The yardsticks, which are started where a difference has to be weighed.
+        kinds = [("float64", "torch"), ("float32", truth.backend)][: 1 + (dtype == "float32")]
+        self.kinds = [kind for kind in kinds if kind != ("float64", truth.backend)]
         self.truth = KerasSide(truth)
         self.edits: list[dict[str, Any]] = truth.ask("edits")[0]["edits"]
 
@@ -190,7 +204,6 @@ class _Examination:
         self.edits = possible(self.edits, self.port.mapping.pairings)
         with suppress(PortError):  # which is said where the step is judged
             self.truth.steps = len(self.port.steps())
-        self._say()
 
     def _say(self) -> None:
         parameters, how = self.described["parameters"], self.port.mapping.how
@@ -251,6 +264,7 @@ class _Examination:
 
         Raises:
             UnusablePort: If the model's own numbers are not finite.
+            CannotTrainError: If TensorFlow cannot compute its gradients.
         """
         try:
             self._settle()
@@ -260,7 +274,13 @@ class _Examination:
             return
         trainable = frozenset(self.described["trainable"])
         self.ladder = ModelLadder(self.truth, (), self.port, self.dtype, trainable)
-        own = [self.truth.trace(True)[1]["outputs 0"], *self.truth.train().values()]
+        try:
+            own = [self.truth.trace(True)[1]["outputs 0"], *self.truth.train().values()]
+        except PortError:
+            if self.truth.process.backend == "torch" or self.truth.process.path.suffix == RECORDING:
+                raise
+            raise CannotTrainError from None
+        self._say()
         if not all(np.isfinite(array).all() for array in own):
             raise UnusablePort(
                 f"{self.truth.process.path}: its own outputs, loss or weights are not finite with "

@@ -134,6 +134,13 @@ class PortSide:
         asked = replace(self.asked, changes=changes, steps=steps)
         return replace(self, asked=asked, kept=Answers())
 
+    def calls(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]], list[dict[str, Any]]]:
+        """Return the calls that compute the model, those of a step, and the optimizers."""
+        noted = replace(self, asked=replace(self.asked, noted=True), kept=Answers())
+        inside = noted.trace(True)[0]["noted"]
+        noted.train()
+        return inside, noted.kept["noted"], noted.kept["optimizers"]
+
     def _own(self) -> Arrays:
         """Return the model's first weights, by the names of the port."""
         return self.mapping.to_port(self.weights)
@@ -183,7 +190,7 @@ class PortSide:
             found = self._placed(found)
             steps = said["steps"]
             self.kept["steps"], self.kept["noise of the step"] = steps, said["noise"]
-            self.kept["calls"], self.kept["optimizers"] = said.get("calls"), said.get("optimizers")
+            self.kept["noted"], self.kept["optimizers"] = said.get("noted"), said.get("optimizers")
             last = len(steps) - 1
             kept: Arrays = {"losses": np.array([step["loss"] for step in steps])}
             if len(said["returned"]) == len(steps) and None not in said["returned"]:
@@ -215,6 +222,10 @@ class PortSide:
         return AXES[self._axes(pair)][1](array)
 
     def _axes(self, pair: Pairing) -> str:
+        told = [c for c in self.asked.changes if c["by"].get("name") == "batch_first"]
+        for change in told:
+            if change["path"] == pair.module["path"]:
+                return "as it is" if change["by"]["value"] else "time first"
         axes = self.axes.get(pair.module["path"]) or axes_of_class(pair.module) or "as it is"
         both = axes == "channels first" and pair.unit.get("channels first")
         return "as it is" if both else axes

@@ -10,8 +10,10 @@ from parity_tests.check.repairs.functions import (
     ACTIVATIONS,
     AXES,
     CHOICES,
+    CONSTANTS,
     FLATTENS,
     INTEGERS,
+    KEPT,
     LAST,
     MERGES,
     NO_NUMBERS,
@@ -126,7 +128,8 @@ def _set(call: Call, name: str, value: Any, other: Any) -> Repair:
 def _change(call: Call, kind: str, at: Any, text: Any, **by: Any) -> dict[str, Any]:
     order = call["order"]
     place = order.index(by["name"]) if by.get("name") in order else None
-    return {"kind": kind, "at": at, "text": text, "by": by, "place": place}
+    path = call.get("path")
+    return {"kind": kind, "at": at, "text": text, "by": by, "place": place, "path": path}
 
 
 def _of_module(call: Call) -> Any:
@@ -197,25 +200,28 @@ def _structure(call: Call, activations: Sequence[tuple[str, dict[str, Any]]]) ->
         yield _made(call, "after", f"{name}{shown} after it", name=name, options=options)
 
 
-def _siblings(call: Call) -> Iterator[Repair]:
+def _siblings(call: Call, numbers: Sequence[Any] = ()) -> Iterator[Repair]:
     """Yield the functions that could be called with the same arguments, and the modules."""
-    what = call["what"]
-    plain = what.strip("_").lower()
-    for family in SIBLINGS:
-        known = [name for name in family if name.replace("_", "") == plain.replace("_", "")]
-        for other in family if known else ():
-            if other == known[0]:
-                continue
-            options = {}
-            if "path" in call:
-                kept = ("kernel_size", "stride", "padding", "output_size", "reduction")
-                options = {n: call["arguments"][n] for n in kept if n in call["arguments"]}
-            yield _made(call, "called", f"{other} instead", name=other, options=options)
+    plain = call["what"].replace("_", "").lower()
+    family = next((of for of in SIBLINGS if plain in {n.replace("_", "") for n in of}), ())
+    for other in family:
+        if other.replace("_", "") == plain:
+            continue
+        options = {n: call["arguments"][n] for n in KEPT if n in call["arguments"]}
+        options = options if "path" in call else {}
+        constant = CONSTANTS.get(other)
+        known = [of for name, of in call["arguments"].items() if name in CONSTANTS.values()]
+        values = [*known, *(n for n in numbers if isinstance(n, float))] if constant else [None]
+        for value in dict.fromkeys(values):
+            named = {**options, **({constant: value} if constant else {})}
+            said = f"{other}{f' of {constant} {value:g}' if constant else ''} instead"
+            yield _made(call, "called", said, name=other, options=named)
 
 
 def _made(call: Call, kind: str, sentence: str, **by: Any) -> Repair:
-    at = call["at"] or _of_module(call)
-    text = call["at"][:5] if call["at"] else call.get("made")
+    at, text = call["at"], call["at"] and call["at"][:5]
+    if not at or (kind == "called" and call.get("made")):
+        at, text = _of_module(call), call.get("made")
     return Repair((_change(call, kind, at, text, **by),), call["what"], sentence)
 
 
@@ -267,12 +273,12 @@ def of_loss(calls: Sequence[Call], wanted: Wanted, ratio: float) -> Iterator[lis
     """
     yield [repair for call in calls for repair in settings(call, wanted.numbers())]
     factors = [n for n in wanted.numbers() if isinstance(n, float) and n not in (0.0, 1.0)]
+    yield [repair for call in calls for repair in _siblings(call, factors)]
     yield [repair for call in calls for repair in _of_loss(call, [*factors, ratio])]
 
 
 def _of_loss(call: Call, factors: Sequence[float]) -> Iterator[Repair]:
     """Yield what could be done to what a loss is given, and to the loss itself."""
-    yield from _siblings(call)
     takes, returns = call["takes"], call["returns"]
     for name in ("log", "softmax", "log_softmax", "sigmoid") if takes and takes[0] else ():
         options = {"dim": -1} if "softmax" in name else {}
@@ -376,9 +382,14 @@ def of_penalties(
             )
 
 
+def key_of(call: Call) -> str:
+    """Return what tells a call of a program from its others."""
+    return repr([call["at"], call["what"], call.get("path")])
+
+
 def once(calls: Iterable[Call]) -> list[Call]:
     """Return the calls of a program, those of one place once."""
     found: dict[str, Call] = {}
     for call in calls:
-        found.setdefault(repr([call["at"], call["what"], call.get("path")]), call)
+        found.setdefault(key_of(call), call)
     return list(found.values())

@@ -91,7 +91,11 @@ SIBLINGS: tuple[tuple[str, ...], ...] = (
     ("add", "mul", "sub", "maximum"),
     ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss"),
     ("binary_cross_entropy", "binary_cross_entropy_with_logits"),
+    ("bceloss", "binary_cross_entropy_with_logits"),
+    ("bcewithlogitsloss", "binary_cross_entropy"),
     ("cross_entropy", "nll_loss"),
+    ("crossentropyloss", "nll_loss"),
+    ("nllloss", "cross_entropy"),
 )
 """Functions that take the same arguments."""
 MERGES = ("cat", "concat", "stack", "hstack", "matmul", "sub", "__sub__", "div", "bmm")
@@ -101,3 +105,26 @@ LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 INTEGERS = (0, 1, 2, 3, 4)
 OPTIMIZERS = {"lr": "learning_rate", "eps": "epsilon", "alpha": "rho"}
 """By the constants of an optimizer of PyTorch, what Keras calls them."""
+CONSTANTS = {"huber_loss": "delta", "smooth_l1_loss": "beta"}
+"""By a loss, what its constant is called."""
+KEPT = ("kernel_size", "stride", "padding", "output_size", "reduction")
+"""What a module tells the function of another one."""
+CLASSES = {
+    "max_pool1d": "MaxPool1d",
+    "max_pool2d": "MaxPool2d",
+    "max_pool3d": "MaxPool3d",
+    "avg_pool1d": "AvgPool1d",
+    "avg_pool2d": "AvgPool2d",
+    "avg_pool3d": "AvgPool3d",
+    "adaptive_max_pool2d": "AdaptiveMaxPool2d",
+    "adaptive_avg_pool2d": "AdaptiveAvgPool2d",
+    "mse_loss": "MSELoss",
+    "l1_loss": "L1Loss",
+    "huber_loss": "HuberLoss",
+    "smooth_l1_loss": "SmoothL1Loss",
+    "binary_cross_entropy": "BCELoss",
+    "binary_cross_entropy_with_logits": "BCEWithLogitsLoss",
+    "cross_entropy": "CrossEntropyLoss",
+    "nll_loss": "NLLLoss",
+}
+"""By a function, the class of the module."""

@@ -18,6 +18,7 @@ from parity_tests.check.repairs.candidates import (
     Call,
     Repair,
     Wanted,
+    key_of,
     of_loss,
     of_model,
     of_penalties,
@@ -89,7 +90,8 @@ class RepairSearch:
         found: Repairs, in their order.
         mended: Whether all rungs agree with them.
         tried: How many changes were tried.
-        calls: Of the port, in their order.
+        inside: The calls that compute the model, in their order.
+        outside: The other calls of a step.
         optimizers: Of the port.
         closest: Where the search ended without a repair, the change that left the least.
         until: When the search has to end, by the clock of `time.monotonic`.
@@ -102,7 +104,8 @@ class RepairSearch:
     found: list[Mended] = field(default_factory=list)
     mended: bool = False
     tried: int = 0
-    calls: list[Call] = field(default_factory=list)
+    inside: list[Call] = field(default_factory=list)
+    outside: list[Call] = field(default_factory=list)
     optimizers: list[Call] = field(default_factory=list)
     closest: tuple[Repair, float] | None = None
     until: float = math.inf
@@ -130,10 +133,9 @@ class RepairSearch:
 
     def _look(self) -> None:
         """Ask the port what it calls, and the model what it is configured with."""
-        port = self.ladder.port.changed(())
-        port.train()
-        self.calls = port.kept["calls"]
-        self.optimizers = port.kept["optimizers"]
+        self.inside, every, self.optimizers = map(once, self.ladder.port.calls())
+        known = {key_of(call) for call in self.inside}
+        self.outside = [c for c in every if key_of(c) not in known and c.get("path") != ""]
         said, _ = self.ladder.truth.process.ask("configs")
         self.order = self.ladder.truth.order()
         self.configs: Mapping[str, Any] = said["layers"]
@@ -218,11 +220,10 @@ class RepairSearch:
     def _candidates(self, rung: str, first: Compared | None) -> Iterator[list[Repair]]:
         """Yield what may mend a rung, what is near its first difference before the rest."""
         if rung == "noise":
-            yield from of_model([c for c in self.calls if "Dropout" in c["what"]], self.wanted)
+            yield from of_model([c for c in self.inside if "Dropout" in c["what"]], self.wanted)
             return
         assert first is not None
-        inside = once(self.calls[: self._root()])
-        outside = [call for call in once(self.calls) if call not in inside]
+        inside, outside = self.inside, self.outside
         if rung in FORWARD:
             near, wanted = self._near(inside, first)
             yield from of_model(near, wanted)
@@ -236,8 +237,7 @@ class RepairSearch:
             yield from of_loss(outside, self.losses, ratio)
             yield [*of_penalties(outside, self.wanted, self._kernels(), self._model())]
         if rung != "loss":
-            every = once(self.calls)
-            yield [*of_step(every, self.optimizers, self.wanted)]
+            yield [*of_step([*inside, *outside], self.optimizers, self.wanted)]
         if rung in ("gradients", "update", "trajectory"):
             yield from of_update(outside, self.optimizers, self.wanted)
         if rung in ("statistics", "trajectory", "gradients"):
@@ -262,9 +262,9 @@ class RepairSearch:
         paths = {pair.unit["name"]: pair.module["path"] for pair in pairs}
         found: Sequence[Call] = self.optimizers
         if where == "loss":
-            found = [call for call in self.calls[self._root() + 1 :] if call["returns"] == [[]]]
+            found = [call for call in self.outside if call["returns"] == [[]]]
         elif where != "optimizer":
-            found = [call for call in self.calls if call.get("path") == paths.get(where, -1)]
+            found = [call for call in self.inside if call.get("path") == paths.get(where, -1)]
         places = [call.get("made") or call["at"] for call in found]
         return next((f"{place[0]}:{place[1]}" for place in places if place), "")
 
@@ -273,10 +273,6 @@ class RepairSearch:
         first = self._first(self.current, rung) if rung in FORWARD else None
         name = first.where.split("/")[-1] if first is not None else ""
         return self.place(name) if name else ""
-
-    def _root(self) -> int:
-        """Return the place of the call of the whole model among all calls."""
-        return next((i for i, call in enumerate(self.calls) if call.get("path") == ""), -1)
 
     def _kernels(self) -> dict[str, str]:
         """Return the name of the port's kernel of each layer."""

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from parity_tests.check.repairs.functions import CLASSES, CONSTANTS
+
 Edit = tuple[int, int, str]
 """The first character that is replaced, the one after the last, and what takes their place."""
 METHODS = ("permute", "unsqueeze", "squeeze", "mul", "log", "sigmoid", "softmax", "log_softmax")
@@ -90,6 +92,8 @@ class Text:
         if kind in ("attribute", "group", "argument"):
             return self._set(node, by["name"], by["value"], change["place"])
         module = change["text"] != change["at"][:5] or made
+        if kind == "called" and isinstance(node, ast.Call):
+            return self._called(node, by, module=module)
         if kind == "without" and module:
             return [(start, end, "torch.nn.Identity()")]
         if module:
@@ -115,6 +119,18 @@ class Text:
             opening, closing = ("[", "]") if isinstance(first, ast.List) else ("(", ")")
             return [(low, high, f"{opening}{', '.join(parts[::-1])}{closing}")]
         return None
+
+    def _called(self, node: ast.Call, by: Mapping[str, Any], *, module: bool) -> list[Edit]:
+        """Return the edits that call another function with the same arguments, or its module."""
+        low, high = self._span(node.func)
+        start = high - len(node.func.attr) if isinstance(node.func, ast.Attribute) else low
+        edits = [(start, high, CLASSES[by["name"]] if module else by["name"])]
+        if constant := CONSTANTS.get(by["name"]):
+            shown = f"{constant}={by['options'][constant]:g}"
+            kept = [self._of(part) for part in ([] if module else node.args)]
+            end = self._span(node)[1]
+            edits.append((high, end, f"({', '.join([*kept, shown])})"))
+        return edits
 
     def _beside(self, step: Any, kind: str, by: Mapping[str, Any]) -> list[Edit] | None:
         """Return the edits that put a line before or after the call of `step`."""
