@@ -207,7 +207,7 @@ class Calls(TorchFunctionMode):
         """Call a function as it is to be called."""
         kwargs = kwargs or {}
         name = getattr(function, "__name__", "")
-        if name.startswith("__get") or (place := place_of(self.path)) is None:
+        if name == "__get__" or (place := place_of(self.path)) is None:
             return function(*args, **kwargs)
         at = (*place, name)
         own = self._changes.get(at, ())

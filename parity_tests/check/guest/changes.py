@@ -108,6 +108,29 @@ def _reversed(function: Function) -> Function:
     return lambda several, *args, **kwargs: function([*several][::-1], *args, **kwargs)
 
 
+def _averaged(function: Function) -> Function:
+    return lambda *args, **kwargs: function(*args, **kwargs) / len(next(tensors((args, kwargs))))
+
+
+def _mirrored(function: Function) -> Function:
+    """Return what cuts at the end what would be cut at the start, and the other way round."""
+
+    def mirrored(part: Any) -> Any:
+        if not isinstance(part, slice) or part.step not in (None, 1):
+            return part
+        if part.stop is None and isinstance(part.start, int) and part.start > 0:
+            return slice(None, -part.start)
+        if not part.start and isinstance(part.stop, int) and part.stop < 0:
+            return slice(-part.stop, None)
+        return part
+
+    def changed(tensor: Any, index: Any) -> Any:
+        several = index if isinstance(index, tuple) else (index,)
+        return function(tensor, tuple(map(mirrored, several)))
+
+    return changed
+
+
 KINDS: dict[str, Callable[..., Function]] = {
     "argument": _argument,
     "without": _without,
@@ -116,6 +139,8 @@ KINDS: dict[str, Callable[..., Function]] = {
     "instead": _instead,
     "called": _called,
     "reversed": _reversed,
+    "mirrored": _mirrored,
+    "averaged": _averaged,
 }
 """By the kind of a change, what makes a function of another one and of what the change says."""
 

@@ -292,7 +292,8 @@ class _Examination:
             self.ladder.unseen.add(f"what {names} changes after the first epoch")
         if self.described["averages"]:
             self.ladder.unseen.add("the average of the weights (use_ema), which fit puts in place")
-        Judging(self.verdicts, self.ladder, self.edits, self._measure).judge()
+        parameters = self.described["parameters"]
+        Judging(self.verdicts, self.ladder, self.edits, parameters, self._measure).judge()
 
     def _say_initial(self) -> None:
         """Say how the weights that the port begins with differ from those of the model's file."""

@@ -38,7 +38,9 @@ PENALTY = "loss: the penalty on the weights is missing"
 NEAR = 1e-3
 """Relative difference of learning rates that are another schedule."""
 SEARCH, REPAIRED = 1200, 60
-"""Seconds for the search for mistakes, and where the port was mended without one."""
+"""Seconds for the search for mistakes; in a small model, or where the port was mended without."""
+SMALL = 1_000_000
+"""Parameters of a small model."""
 CLOSE = 0.5
 """Share of a difference that is left of it where a change is worth to be told."""
 WITHIN = ("layers", "between")
@@ -53,12 +55,14 @@ class Judging:
         verdicts: Takes what is found.
         ladder: Of the model and its port.
         edits: The mistakes that can be made in the model, as its process describes them.
+        parameters: How many the model has.
         measure: Has the yardsticks answer, where a difference has to be weighed.
     """
 
     verdicts: Verdicts
     ladder: ModelLadder
     edits: Sequence[dict[str, Any]]
+    parameters: int
     measure: Callable[[], None]
 
     def judge(self) -> None:
@@ -103,12 +107,15 @@ class Judging:
     def _explain(self) -> None:
         """Find what mends a port, and which mistakes of the model give its numbers."""
         repairs = self._repaired()
-        found = self._mistakes(self.search, REPAIRED if repairs.mended else SEARCH)
+        small = self.parameters < SMALL
+        found = self._mistakes(self.search, REPAIRED if repairs.mended or small else SEARCH)
         if place := self._otherwise(found):
             for rung in self.verdicts.failed:
                 said = f"{place} is another, and all that follows agrees"
                 self.verdicts.add(rung, NOT_JUDGED, f"{said}")
             return
+        if "loop" in self.verdicts.failed:  # which shows after some steps, and is named
+            found = [f for f in found if f.mistakes or f.rung != "trajectory"]
         named = all(finding.mistakes for finding in found)
         if not named and repairs.mended:
             found = [finding for finding in found if finding.mistakes]

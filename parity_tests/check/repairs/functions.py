@@ -18,7 +18,7 @@ hidden_size input_size num_layers normalized_shape num_channels num_heads embed_
 bidirectional transposed affine elementwise_affine bias head_dim track_running_stats inplace
 training scale_grad_by_freq proj_size upscale_factor maximize foreach capturable differentiable
 fused out size dtype keepdim pin_memory requires_grad start_dim end_dim unbiased return_indices
-decoupled_weight_decay initial_lr
+decoupled_weight_decay initial_lr groups output_padding
 """
 SIZES = frozenset(_SIZES.split())
 """Arguments that decide no number, or on which the shapes of weights depend."""

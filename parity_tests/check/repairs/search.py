@@ -14,69 +14,19 @@ from parity_tests.check.messages import PortError, ProcessEnded
 from parity_tests.check.models.asking import STEPS
 from parity_tests.check.models.draws import Draws
 from parity_tests.check.models.ladder import ModelLadder
-from parity_tests.check.repairs.candidates import (
-    Call,
-    Repair,
-    Wanted,
-    key_of,
-    of_loss,
-    of_model,
-    of_penalties,
-    of_step,
-    of_update,
-    once,
-)
+from parity_tests.check.repairs.candidates import of_model
+from parity_tests.check.repairs.repair import Call, Mended, Repair, Wanted, key_of, once
+from parity_tests.check.repairs.step import of_loss, of_penalties, of_step, of_update
 
 SECONDS = 60
 """For the search."""
 FORWARD = ("layers", "between", "outputs")
 MOST, SEVERAL = 6, 6
 """Repairs of one port, and how many are weighed against each other."""
+WHOLE = 1e-9
+"""Relative difference up to which a number is an integer."""
 NEARER = 3
 """By how much less must be left of a difference, where one change does not mend all of it."""
-
-
-@dataclass(frozen=True)
-class Mended:
-    """A repair that was found.
-
-    Attributes:
-        repair: What is changed.
-        rung: That failed without it.
-        beside: The layer of the model where the difference shows, and what it is configured with.
-        left: Of the difference, relative to the scale.
-        whole: Whether no more than rounding is left; else others mend the rest.
-        alternatives: Others, after which as many rungs agree.
-    """
-
-    repair: Repair
-    rung: str
-    beside: str
-    left: float
-    whole: bool
-    alternatives: tuple[Repair, ...] = ()
-
-    def __str__(self) -> str:
-        """Return one sentence."""
-        beside = f" (beside {self.beside})" if self.beside else ""
-        others = "".join(f", or {other}" for other in self.alternatives[:2])
-        return f"{self.rung}: mended by: {self.repair}{others}{beside}; residual {self.left:.1g}"
-
-    def as_json(self) -> dict[str, Any]:
-        """Return what was found, for JSON."""
-        place = self.repair.text
-        file, line, column = place[:3] if place else (None, None, None)
-        return {
-            "rung": self.rung,
-            "file": file,
-            "line": line,
-            "column": column,
-            "call": self.repair.what,
-            "change": self.repair.sentence,
-            "beside": self.beside,
-            "residual": self.left,
-            "alternatives": [str(other) for other in self.alternatives],
-        }
 
 
 @dataclass
@@ -210,8 +160,9 @@ class RepairSearch:
     def _breaks_nothing(self, rung: str, repair: Repair) -> bool:
         """Return whether all rungs before one agree as well; and with a loss, its gradients."""
         others = [*self.rungs[: self.rungs.index(rung)]]
-        others += ["gradients"] if rung == "loss" and "gradients" in self.rungs else []
-        ladder = self._changed(repair, steps=1)
+        later = ["gradients", *(["trajectory"] if _is_solved(repair) else [])]
+        others += [of for of in later if of in self.rungs] if rung == "loss" else []
+        ladder = self._changed(repair, steps=STEPS if "trajectory" in others else 1)
         try:
             return all(self._first(ladder, other) is None for other in others)
         except (PortError, ProcessEnded):
@@ -349,3 +300,9 @@ class RepairSearch:
                 return agree, -least
             agree += 1
         return agree, 0.0
+
+
+def _is_solved(repair: Repair) -> bool:
+    """Return whether a loss is multiplied by a number that nobody wrote: neither n nor 1 / n."""
+    factor = repair.changes[0]["by"].get("options", {}).get("other", 1.0)
+    return min(abs(n - round(n)) for n in (factor, 1 / factor)) > WHOLE * factor

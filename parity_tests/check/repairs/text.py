@@ -88,10 +88,9 @@ class Text:
                 for name, factor in by["factors"].items()
             ]
             return [(end, end, "".join(several))]
-        made = isinstance(change["at"], str) or len(change["at"]) < 6
         if kind in ("attribute", "group", "argument"):
             return self._set(node, by["name"], by["value"], change["place"])
-        module = change["text"] != change["at"][:5] or made
+        module = change["making"]
         if kind == "called" and isinstance(node, ast.Call):
             return self._called(node, by, module=module)
         if kind == "without" and module:
@@ -101,6 +100,8 @@ class Text:
         first = self._first(node)
         if kind == "after":
             return _around(start, end, by["name"], by["options"], self._is_simple(node))
+        if kind == "averaged" and (target := self._given(node, 1)) is not None:
+            return [(end, end, f".div(len({self._of(target)}))")]
         if kind == "without" and first is not None:
             low, high = self._span(first)
             return [(start, low, ""), (high, end, "")]
@@ -113,6 +114,10 @@ class Text:
             low, high = self._span(first)
             name, rest = _called(by["name"], by["options"])
             return [(start, low, f"{name}("), (high, end, f"{rest})")]
+        if kind == "mirrored" and isinstance(node, ast.Subscript):
+            index = node.slice
+            cuts = index.elts if isinstance(index, ast.Tuple) else [index]
+            return [edit for cut in cuts for edit in self._mirrored(cut)]
         if kind == "reversed" and isinstance(first, ast.List | ast.Tuple):
             parts = [self._of(item) for item in first.elts]
             low, high = self._span(first)
@@ -150,6 +155,17 @@ class Text:
         place = self._starts[step.lineno - 1]
         return [(place, place, f"{indent}{text}\n")]
 
+    def _mirrored(self, part: Any) -> list[Edit]:
+        """Return the edit that cuts at the other end."""
+        if not isinstance(part, ast.Slice) or part.step is not None:
+            return []
+        span = self._span(part)
+        if part.lower is not None and part.upper is None:
+            return [(*span, f":-{self._of(part.lower)}")]
+        if part.lower is None and isinstance(part.upper, ast.UnaryOp):
+            return [(*span, f"{self._of(part.upper.operand)}:")]
+        return []
+
     def _is_simple(self, node: Any) -> bool:
         return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript)
 
@@ -170,6 +186,8 @@ class Text:
 
     def _is_module(self, node: Any) -> bool:
         """Return whether a name is that of a module that was imported, or of an object's part."""
+        if not isinstance(node, ast.Name | ast.Attribute):
+            return False
         name = ast.unparse(node).split(".")[0]
         imported = {
             (alias.asname or alias.name).split(".")[0]
