@@ -38,7 +38,7 @@ WRAPPERS = tuple(
 )
 """Files of PyTorch that stand between a call and what it is a call of."""
 OURS = str(Path(__file__).parent)
-THROUGH = {"__torch_function__", "call", "call_module", "evaluate", "set_mode", "watched"}
+THROUGH = {"__torch_function__", "call", "_call", "call_module", "evaluate", "set_mode", "watched"}
 THROUGH |= {"make_module", "make_optimizer", "_before_step", "<lambda>", "changed"}
 """What of this folder a call of the program goes through."""
 MOST = 3000
@@ -79,6 +79,10 @@ def _own(module: nn.Module) -> list[type]:
     return [kind for kind in type(module).__mro__ if kind not in bare]
 
 
+class AgainError(BaseException):
+    """The call of a module has to be made again, since what it calls is changed."""
+
+
 class Makings:
     """Notes where modules and optimizers are made, from before the program is run.
 
@@ -88,12 +92,17 @@ class Makings:
     Attributes:
         places: By the identity of what was made.
         optimizers: Of torch, in the order in which they were made.
+        calls: Sees each call of a module; None in a process that is asked for none.
+        inside: Whether a module is being called.
     """
 
     def __init__(self, path: str) -> None:
         self.path = path
         self.places: dict[int, Place | None] = {}
         self.optimizers: list[torch.optim.Optimizer] = []
+        self.calls: Calls | None = None
+        self.inside = False
+        self.call = nn.Module.__call__
         self.on_optimizer: Any = lambda optimizer: None
         self.before_step: Any = lambda optimizer: None
         self.after_step: Any = lambda optimizer: None
@@ -110,16 +119,40 @@ class Makings:
             self.optimizers.append(optimizer)
             self.on_optimizer(optimizer)
 
-        nn.Module.__init__ = make_module  # type: ignore[assignment]
+        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
+            return self._call(module, args, kwargs)
+
+        nn.Module.__init__, nn.Module.__call__ = make_module, call  # type: ignore[assignment]
         vars(torch.optim)["Optimizer"].__init__ = make_optimizer
         register_optimizer_step_pre_hook(lambda optimizer, *_: self.before_step(optimizer))
         register_optimizer_step_post_hook(lambda optimizer, *_: self.after_step(optimizer))
 
-    def see(self, root: nn.Module, changes: Sequence[Change]) -> "Calls":
-        """Return what sees the calls from now on, until this process ends, and changes some."""
-        calls = Calls(self, root, changes)
-        calls.begin()
-        return calls
+    def see(self, root: nn.Module, changes: Sequence[Change]) -> None:
+        """See the calls from now on, until this process ends, and change some."""
+        self.calls = Calls(self, root, changes)
+        self.calls.begin()
+
+    def _call(self, module: nn.Module, args: Any, kwargs: Any) -> Any:
+        if self.calls is not None:
+            return self.calls.call_module(self.call, module, args, kwargs)
+        if self.inside:
+            return self.call(module, *args, **kwargs)
+        self.inside = True
+        try:
+            return self.call(module, *args, **kwargs)
+        except AgainError:
+            return self._call(module, args, kwargs)
+        finally:
+            self.inside = False
+
+    def require_again(self) -> None:
+        """Have the call that is being made be made again, if its calls are changed now.
+
+        Raises:
+            AgainError: If a module is being called.
+        """
+        if self.calls is not None and self.inside:
+            raise AgainError
 
 
 class Calls(TorchFunctionMode):
@@ -147,19 +180,14 @@ class Calls(TorchFunctionMode):
         for change in changes:
             at = change["at"]
             self._changes.setdefault(tuple(at) if isinstance(at, list) else at, []).append(change)
-        self._right = nn.Module.__call__
 
     def begin(self) -> None:
         """See what is called from now on, until this process ends."""
-        right, calls = self._right, self
-
-        def call(module: nn.Module, *args: Any, **kwargs: Any) -> Any:
-            return calls.call_module(right, module, args, kwargs)
+        calls = self
 
         def evaluate(module: nn.Module) -> nn.Module:
             return calls.set_mode(module)
 
-        nn.Module.__call__ = call  # type: ignore[method-assign]
         nn.Module.eval = evaluate  # type: ignore[assignment]
         self.makings.before_step, self.makings.after_step = self._before_step, self._after_step
         for optimizer in self.makings.optimizers:

@@ -23,7 +23,7 @@ from parity_tests.check import source
 from parity_tests.check.answering import answer_of, described
 from parity_tests.check.containment import contain
 from parity_tests.check.guest import modules, unattended
-from parity_tests.check.guest.calls import Calls, Makings
+from parity_tests.check.guest.calls import Makings
 from parity_tests.check.guest.driving import Driver
 from parity_tests.check.guest.modules import Asked, state, trained
 from parity_tests.check.guest.noise import Noise
@@ -86,7 +86,6 @@ class Guest:
         self.noise = Noise()
         self.module: Asked | None = None
         self.modules: dict[int, Any] = {}
-        self.calls: Calls | None = None
         self.inputs: dict[str, np.ndarray] = {}
         self.drawn: list[str] = []
         if of_keras:
@@ -168,7 +167,9 @@ class Guest:
         """Wait here, if this is the pass that is asked about; return whether it was asked."""
         if self.answer is None and number == self.target:
             self._send({"at": "pass", "number": number, **said_of_itself(self.names)})
-            return self._wait() is not None  # in a child
+            asked = self._wait() is not None  # in a child
+            self.makings.require_again()
+            return asked
         return False
 
     def _on_step(self, step: Step) -> None:
@@ -240,7 +241,7 @@ class Guest:
                     modules.load(self.module.module, name.removeprefix("weight "), array)
             unattended.seed(call.get("seed", 0))
             if "changes" in call:
-                self.calls = self.makings.see(self.module.module, call["changes"])
+                self.makings.see(self.module.module, call["changes"])
             size = call.get("drive", {}).get("batch_size")  # of a step, of those that follow
             self.inputs = {n: a[:size] for n, a in arrays.items() if n.startswith("inputs ")}
             if "look" in call:
@@ -253,9 +254,10 @@ class Guest:
 
     def _calls_of(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         """Return the calls that were noted, if they are asked for."""
-        if self.calls is None or not asked.get("noted"):
+        calls = self.makings.calls
+        if calls is None or not asked.get("noted"):
             return {}
-        return {"noted": self.calls.noted, "optimizers": [*self.calls.optimizers()]}
+        return {"noted": calls.noted, "optimizers": [*calls.optimizers()]}
 
     def _find_tensors(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Find the weights of an identity, once: a search touches all of the memory."""

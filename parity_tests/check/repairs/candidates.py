@@ -1,6 +1,5 @@
 """What could be otherwise in a model, as the other side's configuration and its calls suggest."""
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, pairwise, product
 from typing import Any
@@ -28,11 +27,10 @@ from parity_tests.check.repairs.repair import Call, Repair, Wanted
 def of_model(calls: Sequence[Call], wanted: Wanted) -> Iterator[list[Repair]]:
     """Yield what could be otherwise in the calls that compute a model, the likeliest first."""
     yield from _of_model(calls, wanted)
-    places = Counter(repr(place) for call in calls for place in (call["at"], call.get("made")))
     alone = [
         {**call, "at": None, "made": None, "near": call["at"] or call["made"]}
         for call in calls
-        if call.get("path") and max(places[repr(call["at"])], places[repr(call["made"])]) > 1
+        if call.get("path") and call["shared"]
     ]
     yield from _of_model(alone, wanted)  # as of blocks that one text makes
 

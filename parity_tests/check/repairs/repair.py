@@ -6,7 +6,7 @@ from typing import Any
 
 from parity_tests.check.repairs.functions import OF_KERAS
 
-Call = Mapping[str, Any]
+Call = dict[str, Any]
 
 
 @dataclass(frozen=True)

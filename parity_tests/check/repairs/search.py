@@ -2,6 +2,7 @@
 
 import math
 import time
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -85,6 +86,10 @@ class RepairSearch:
         """Ask the port what it calls, and the model what it is configured with."""
         self.inside, every, self.optimizers = map(once, self.ladder.port.calls())
         known = {key_of(call) for call in self.inside}
+        made = Counter(repr(call.get("made")) for call in self.inside)
+        called = Counter(repr(call["at"]) for call in self.inside)
+        for call in self.inside:  # as of blocks that one text makes
+            call["shared"] = max(made[repr(call.get("made"))], called[repr(call["at"])]) > 1
         self.outside = [c for c in every if key_of(c) not in known and c.get("path") != ""]
         said, _ = self.ladder.truth.process.ask("configs")
         self.order = self.ladder.truth.order()
