@@ -71,6 +71,7 @@ def shown(
         "pass": step.first_pass,
         "others": sorted({type(c.module).__name__ for c in step.calls if c.module is not seen}),
         "training": all(call.training for call in own),
+        "frozen": own[0].frozen if own else [],
         "rates": step.rates,
     }
     if brief:
@@ -161,7 +162,11 @@ class Asked:
         }, found
 
     def trace(
-        self, arrays: Mapping[str, np.ndarray], training: bool, marked: bool = False
+        self,
+        arrays: Mapping[str, np.ndarray],
+        training: bool,
+        marked: bool = False,
+        frozen: Sequence[str] = (),
     ) -> tuple[dict, dict]:
         """Return what goes into each unit and comes out of it, and what the module returns.
 
@@ -171,6 +176,7 @@ class Asked:
             arrays: The inputs, and what is fed.
             training: Whether in training, not in inference.
             marked: Whether each dropout multiplies by 1 + its rate, which shows where it is.
+            frozen: Paths of the modules that are in inference all the same.
         """
         calls: list[dict[str, Any]] = []
         found: dict[str, np.ndarray] = {}
@@ -197,6 +203,8 @@ class Asked:
                 module.register_forward_hook(hook, with_kwargs=True)
         self.noise.marked = marked
         self.module.train(training)
+        for path in frozen:
+            part_of(self.module, path).training = False
         with torch.no_grad():
             outputs = self.called(arrays)
         found |= {f"outputs {i}": to_numpy(output) for i, output in enumerate(outputs)}

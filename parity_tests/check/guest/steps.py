@@ -216,12 +216,14 @@ class Call:
         inputs: The tensors that it was given.
         outputs: Those that it returned.
         training: Whether in training, not in inference.
+        frozen: Paths of the modules in it that are in inference all the same.
     """
 
     module: nn.Module
     inputs: list[torch.Tensor]
     outputs: list[torch.Tensor]
     training: bool
+    frozen: list[str]
 
 
 class Outermost:
@@ -253,7 +255,10 @@ class Outermost:
         self._depth -= counts
         if counts and not self._depth and torch.is_grad_enabled():
             inputs = [copy(tensor) for tensor in tensors((given, options))]
-            call = Call(unwrapped(module), inputs, flat_outputs(outputs), module.training)
+            whole = unwrapped(module)
+            still = [path for path, part in whole.named_modules() if not part.training]
+            frozen = still if module.training else []
+            call = Call(whole, inputs, flat_outputs(outputs), module.training, frozen)
             self._calls.append(call)
 
     def meet(self, arguments: Any) -> None:

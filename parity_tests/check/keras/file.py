@@ -221,10 +221,12 @@ class File:
         return str(getattr(self._loss(), "name", self._loss())).lower()
 
     def _as_taken(self, targets: list[np.ndarray]) -> list[np.ndarray]:
-        shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(self._outputs_like())]
-        sparse = "sparse" in self._name_of_loss()
+        outputs = self._outputs_like()
+        shapes = [tuple(tensor.shape) for tensor in keras.tree.flatten(outputs)]
+        losses = self._losses_of(outputs, len(shapes))
         found = []
-        for array, shape in zip(targets, shapes, strict=False):
+        for array, shape, loss in zip(targets, shapes, losses, strict=False):
+            sparse = "sparse" in str(getattr(loss, "name", loss)).lower()
             whole = array.ndim == len(shape) and array.shape[-1] == shape[-1] > 1
             classes = array.dtype.kind in "iu" and array.max(initial=0) < shape[-1]
             if sparse and whole:
@@ -235,6 +237,14 @@ class File:
                 array = array.astype(self.floatx)
             found.append(array)
         return found or targets
+
+    def _losses_of(self, outputs: Any, count: int) -> list[Any]:
+        """Return the loss of each output, in the order in which Keras flattens them."""
+        loss = self._loss()
+        if isinstance(loss, dict):
+            names = sorted(outputs) if isinstance(outputs, dict) else self.model.output_names
+            return [loss.get(name) for name in names]
+        return list(loss) if isinstance(loss, list | tuple) else [loss] * count
 
     def recognize(self, arrays: dict, steps: int) -> tuple[dict, dict]:
         """Look some batches up in the data of the file.

@@ -2,12 +2,13 @@
 
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from parity_tests.check.messages import numbered
+from parity_tests.check.messages import PortError, numbered
 from parity_tests.check.models.asking import STEPS, AskedModule
 from parity_tests.check.models.forms import AXES, FORMS, OUTPUTS, axes_of_class, given
 from parity_tests.check.models.mapping import ModelMapping
@@ -116,6 +117,7 @@ class PortSide:
         places: By the outputs of the model, the places of the port's; of none, as they are.
         axes: By the path of a module, where it has its axes, of those whose class does not say so.
         kept: What it has answered so far.
+        known_frozen: Paths of the modules that its own training leaves in inference, once asked.
     """
 
     asked: AskedModule
@@ -128,6 +130,7 @@ class PortSide:
     places: tuple[int, ...] = ()
     axes: Mapping[str, str] = field(default_factory=dict)
     kept: Answers = field(default_factory=Answers)
+    known_frozen: list[str] | None = None
 
     def changed(self, changes: Sequence[Mapping[str, Any]], steps: int = STEPS) -> "PortSide":
         """Return the port with changes made in what its program calls, for some steps."""
@@ -163,7 +166,8 @@ class PortSide:
     ) -> Any:
         """Return the calls of its units, given what each should return, and the arrays."""
         arrays = {**self._inputs(), **(feed or {})}
-        options = {"training": training, "marked": marked}
+        frozen = self.frozen() if training else []
+        options = {"training": training, "marked": marked, "frozen": frozen}
         said, found = self.asked.look("trace", self._own(), arrays, seed=seed, **options)
         return said, self._placed(found)
 
@@ -174,7 +178,8 @@ class PortSide:
     def unit_output(self, pair: Pairing, inputs: list[np.ndarray], training: bool) -> np.ndarray:
         """Return what one unit makes of the inputs of its layer, arranged as the layer's."""
         arrays = {f"input {i}": self.arranged(pair, array) for i, array in enumerate(inputs)}
-        options = {"unit": pair.module["path"], "training": training}
+        alone = training and pair.module["path"] not in self.frozen()
+        options = {"unit": pair.module["path"], "training": alone}
         own = pair.to_port(self.weights)
         _, found = self.asked.look("unit_output", own, arrays, **options)
         return self.arranged_back(pair, found["output"])
@@ -212,6 +217,14 @@ class PortSide:
         """Return what was said of each step of training."""
         self.train()
         return self.kept["steps"]
+
+    def frozen(self) -> list[str]:
+        """Return the paths of the modules that its own training leaves in inference."""
+        if self.known_frozen is None:
+            self.known_frozen = []
+            with suppress(PortError):  # which is said where the step is judged
+                self.known_frozen = self.steps()[0]["frozen"]
+        return self.known_frozen
 
     def arranged(self, pair: Pairing, array: np.ndarray) -> np.ndarray:
         """Return an array of a Keras layer with its axes where a module of the port has them."""
