@@ -70,11 +70,7 @@ def examine(
     python: str = sys.executable,
 ) -> Verdicts:
     """Judge a port beside its Keras model, print what is found, and return it."""
-    for path, what in ((port, "PyTorch port"), (reference, "Keras model")):
-        check_input(path, f"a file with a {what}")
-    _require_frameworks(port, reference)
-    if reference.suffix == RECORDING and dtype != "float64":
-        raise UnusablePort(f"{reference} was recorded in float64: check with --dtype float64")
+    _require_files(port, reference, dtype)
     verdicts = Verdicts({rung: rung for rung in ("data", "noise", *RUNGS, "loop")})
     with ExitStack() as stack:
 
@@ -107,12 +103,16 @@ class CannotTrainError(Exception):
     """TensorFlow computes the outputs of a model, and not its gradients."""
 
 
-def _require_frameworks(port: Path, reference: Path) -> None:
-    """Require that the files are not those of the other side.
+def _require_files(port: Path, reference: Path, dtype: str) -> None:
+    """Require that there are files, and that they are not those of the other side.
 
     Raises:
         UnusablePort: If one names the other side's framework, and not its own.
     """
+    for path, what in ((port, "PyTorch port"), (reference, "Keras model")):
+        check_input(path, f"a file with a {what}")
+    if reference.suffix == RECORDING and dtype != "float64":
+        raise UnusablePort(f"{reference} was recorded in float64: check with --dtype float64")
     for path, own, other in ((port, "torch", "keras"), (reference, "keras", "torch")):
         text = (
             "" if path.suffix in (*SAVED, RECORDING) else path.read_text("utf-8", errors="ignore")

@@ -283,7 +283,7 @@ def _questions(edits: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "describe", {}
     for apart in (True, False):
         yield "describe", {"apart": apart}
-    for method in ("initial", "edits", "batch"):
+    for method in ("initial", "edits", "batch", "configs"):
         yield method, {}
     yield "trace", {"edits": [], "training": True, "marked": True}
     for made in ([], *([name] for name in edits)):

@@ -84,7 +84,7 @@ class Mended:
     Attributes:
         repair: What is changed.
         rung: That failed without it.
-        beside: The layer of the model where the difference shows, and what it is configured with.
+        beside: What the model is configured with, or the layer where the difference shows.
         left: Of the difference, relative to the scale.
         whole: Whether no more than rounding is left; else others mend the rest.
         alternatives: Others, after which as many rungs agree.
@@ -99,7 +99,7 @@ class Mended:
 
     def __str__(self) -> str:
         """Return one sentence."""
-        beside = f" (beside {self.beside})" if self.beside else ""
+        beside = f" ({self.beside})" if self.beside else ""
         others = "".join(f", or {other}" for other in self.alternatives[:2])
         return f"{self.rung}: mended by: {self.repair}{others}{beside}; residual {self.left:.1g}"
 

@@ -210,7 +210,7 @@ class RepairSearch:
                 if type(value) is float and value in brought:
                     return f"{key}={value:g} in {layer}, {config['class']}"
         name = first.where.split("/")[-1] if first is not None else ""
-        return f"{name}, {self.configs[name]['class']}" if name in self.configs else name
+        return f"shows at {name}, {self.configs[name]['class']}" if name in self.configs else ""
 
     def place(self, where: str) -> str:
         """Return where the port has what belongs to a layer, "loss" or "optimizer"; or ""."""

@@ -75,54 +75,50 @@ class Text:
         return text
 
     def _edits(self, change: Mapping[str, Any], node: Any) -> list[Edit] | None:
+        """Return the edits that make a change; None if it cannot be written so."""
         kind, by = change["kind"], change["by"]
         start, end = self._span(node)
         if kind in ("clip", "zero"):
             return self._beside(node, kind, by)
         if kind == "mode" and isinstance(node, ast.Call):
-            low, high = self._span(node.func)
+            high = self._span(node.func)[1]
             return [(high - len("eval"), high, "train")]
         if kind == "penalty":
-            several = [
-                f" + {factor:g} * {by['model']}.{name}.square().sum()"
-                for name, factor in by["factors"].items()
-            ]
-            return [(end, end, "".join(several))]
+            factors = by["factors"].items()
+            sums = [f" + {of:g} * {by['model']}.{name}.square().sum()" for name, of in factors]
+            return [(end, end, "".join(sums))]
         if kind in ("attribute", "group", "argument"):
             return self._set(node, by["name"], by["value"], change["place"])
-        module = change["making"]
         if kind == "called" and isinstance(node, ast.Call):
-            return self._called(node, by, module=module)
-        if kind == "without" and module:
-            return [(start, end, "torch.nn.Identity()")]
-        if module:
-            return None
-        first = self._first(node)
+            return self._called(node, by, module=change["making"])
+        if change["making"]:
+            return [(start, end, "torch.nn.Identity()")] if kind == "without" else None
+        return self._around_call(kind, by, node)
+
+    def _around_call(self, kind: str, by: Mapping[str, Any], node: Any) -> list[Edit] | None:
+        """Return the edits of a call and of what it is given."""
+        start, end = self._span(node)
+        given = self._given(node, by.get("place", 0))
         if kind == "after":
-            return _around(start, end, by["name"], by["options"], self._is_simple(node))
+            return _around(start, end, by["name"], by["options"], _is_simple(node))
+        if kind == "mirrored" and isinstance(node, ast.Subscript):
+            cuts = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+            return [edit for cut in cuts for edit in self._mirrored(cut)]
+        if given is None:
+            return None
+        low, high = self._span(given)
         if kind == "averaged" and (target := self._given(node, 1)) is not None:
             return [(end, end, f".div(len({self._of(target)}))")]
-        if kind == "without" and first is not None:
-            low, high = self._span(first)
+        if kind == "without":
             return [(start, low, ""), (high, end, "")]
         if kind == "before":
-            first = self._given(node, by.get("place", 0))
-            if first is None:
-                return None
-            return _around(*self._span(first), by["name"], by["options"], self._is_simple(first))
-        if kind == "instead" and first is not None:
-            low, high = self._span(first)
+            return _around(low, high, by["name"], by["options"], _is_simple(given))
+        if kind == "instead":
             name, rest = _called(by["name"], by["options"])
             return [(start, low, f"{name}("), (high, end, f"{rest})")]
-        if kind == "mirrored" and isinstance(node, ast.Subscript):
-            index = node.slice
-            cuts = index.elts if isinstance(index, ast.Tuple) else [index]
-            return [edit for cut in cuts for edit in self._mirrored(cut)]
-        if kind == "reversed" and isinstance(first, ast.List | ast.Tuple):
-            parts = [self._of(item) for item in first.elts]
-            low, high = self._span(first)
-            opening, closing = ("[", "]") if isinstance(first, ast.List) else ("(", ")")
-            return [(low, high, f"{opening}{', '.join(parts[::-1])}{closing}")]
+        if kind == "reversed" and isinstance(given, ast.List | ast.Tuple):
+            parts = ", ".join(self._of(item) for item in reversed(given.elts))
+            return [(low, high, f"[{parts}]" if isinstance(given, ast.List) else f"({parts})")]
         return None
 
     def _called(self, node: ast.Call, by: Mapping[str, Any], *, module: bool) -> list[Edit]:
@@ -165,12 +161,6 @@ class Text:
         if part.lower is None and isinstance(part.upper, ast.UnaryOp):
             return [(*span, f"{self._of(part.upper.operand)}:")]
         return []
-
-    def _is_simple(self, node: Any) -> bool:
-        return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript)
-
-    def _first(self, node: Any) -> Any:
-        return self._given(node, 0)
 
     def _given(self, node: Any, place: int) -> Any:
         """Return what a call is given at a place: of a method, what it belongs to comes first."""
@@ -228,6 +218,11 @@ class Text:
         own, other = (source.splitlines(keepends=True) for source in (self.source, text))
         name = self.path.name
         return "".join(difflib.unified_diff(own, other, name, f"{name}, mended", n=1))
+
+
+def _is_simple(node: Any) -> bool:
+    """Return whether a method of an expression can be called without parentheses around it."""
+    return isinstance(node, ast.Name | ast.Call | ast.Attribute | ast.Subscript)
 
 
 def _around(
