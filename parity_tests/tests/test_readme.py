@@ -24,8 +24,8 @@ FRAMEWORK = re.compile(r"tf|tensorflow|torch|^[\d.]+,?$", re.IGNORECASE)
 TIMES = json.loads((RESULTS / "benchmark.json").read_text())
 
 
-def test_the_readme_has_at_most_1500_words():
-    assert len(README.split()) <= 1500
+def test_the_readme_has_at_most_1000_words():
+    assert len(README.split()) <= 1000
 
 
 @pytest.mark.parametrize("name", DOCUMENTS)
