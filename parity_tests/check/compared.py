@@ -56,6 +56,7 @@ def compare(
     truth: np.ndarray,
     others: Sequence[np.ndarray | None],
     scale: float = 0.0,
+    steps: int = 1,
 ) -> Compared:
     """Compare one tensor.
 
@@ -67,6 +68,7 @@ def compare(
         truth: What they should be, perhaps with mistakes made.
         others: What they should be without mistakes, and the yardsticks'.
         scale: Of the differences, if it is more than the largest of the truth.
+        steps: Of training, each of which may add the floor.
     """
     if port.shape != truth.shape:
         message = f"shape {port.shape} in the port, {truth.shape} in the model"
@@ -78,7 +80,7 @@ def compare(
         if yard is not None and right is not None:
             size = max(largest(right), scale if where else 0.0) or 1.0
             own = max(own, largest(folded_like(yard, right).astype(np.float64) - right) / size)
-    bound = MULTIPLE * own + FLOOR[dtype]
+    bound = MULTIPLE * own + steps * FLOOR[dtype]
     difference = np.abs(port.astype(np.float64) - truth)
     worst = math.inf if np.isnan(difference).any() else largest(difference) / scale
     message = _worst(difference, port, truth) + f"relative {worst:.1e}, bound {bound:.1e}"

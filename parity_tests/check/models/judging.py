@@ -37,8 +37,9 @@ PENALTY = "loss: the penalty on the weights is missing"
 """The name of a mistake."""
 NEAR = 1e-3
 """Relative difference of learning rates that are another schedule."""
-SEARCH, REPAIRED = 1200, 60
-"""Seconds for the search for mistakes; in a small model, or where the port was mended without."""
+SEARCH, REPAIRED, LEAST = 1200, 60, 20
+"""Seconds for the search for mistakes; with that for repairs, where the model is small or the port
+was mended; and at least, then."""
 SMALL = 1_000_000
 """Parameters of a small model."""
 CLOSE = 0.5
@@ -106,9 +107,11 @@ class Judging:
 
     def _explain(self) -> None:
         """Find what mends a port, and which mistakes of the model give its numbers."""
+        start = time.monotonic()
         repairs = self._repaired()
-        small = self.parameters < SMALL
-        found = self._mistakes(self.search, REPAIRED if repairs.mended or small else SEARCH)
+        left = max(LEAST, REPAIRED - (time.monotonic() - start))
+        large = self.parameters >= SMALL and not repairs.mended
+        found = self._mistakes(self.search, SEARCH if large else left)
         if place := self._otherwise(found):
             for rung in self.verdicts.failed:
                 said = f"{place} is another, and all that follows agrees"
@@ -121,7 +124,7 @@ class Judging:
             found = [finding for finding in found if finding.mistakes]
         elif not named and repairs.found:  # what is left may have a name
             rest = ModelSearch(repairs.current, self.edits, self.search.judged)
-            found = self._mistakes(rest, REPAIRED)
+            found = self._mistakes(rest, LEAST)
         self.verdicts.findings += self._explained(found, repairs)
         self.verdicts.repairs += repairs.found
         self._show_text(repairs)
@@ -141,7 +144,7 @@ class Judging:
         with suppress(PortError):  # as where no more mistakes are recorded
             search.explain()
         if time.monotonic() > search.until:
-            self.ladder.unseen.add(f"mistakes that {seconds} s left no time to try")
+            self.ladder.unseen.add(f"mistakes that {seconds:.0f} s left no time to try")
         self.verdicts.shown.setdefault("hypotheses", []).extend(search.tried)
         return search.found
 

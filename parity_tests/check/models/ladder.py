@@ -57,8 +57,8 @@ class ModelLadder:
         """
         return RUNGS[rung](self, list(made), [*made, *tried])
 
-    def _compare(self, label: str, where: str, *arrays: Any) -> Compared:
-        return compare(self.dtype, label, where, *arrays)
+    def _compare(self, label: str, where: str, *arrays: Any, **options: Any) -> Compared:
+        return compare(self.dtype, label, where, *arrays, **options)
 
     def _pairs(self) -> dict[str, Pairing]:
         return {pair.unit["path"]: pair for pair in self.port.mapping.pairings}
@@ -267,9 +267,8 @@ class ModelLadder:
             scale = max((largest(v[1]) for v in values.values() if v[1] is not None), default=0.0)
             for path, (port, truth, *others) in values.items():
                 if port is not None and truth is not None:
-                    yield self._compare(
-                        f"{what} of {path}", pair.unit["path"], port, truth, others, scale
-                    )
+                    label, where = f"{what} of {path}", pair.unit["path"]
+                    yield self._compare(label, where, port, truth, others, scale=scale, steps=steps)
                 elif truth is not None:
                     self.unseen.add(f"{what} of {path}, since the port has none")
 
