@@ -57,26 +57,24 @@ def check(
             whole training, times its epochs; that of a Keras model, times five.
         data: Folder that holds MNIST in MNIST/raw.
         reference_python: Interpreter that runs the reference's file, and has Keras.
-        fix: Write the port of a Keras model with all repairs to this file, and check that.
+        fix: Write the port with all repairs to this file, and check that.
         json_file: Write the result to this file as well.
         report: Write it to this HTML file, and for a pull request to one in Markdown beside it.
     """
     _validate(port, limit, epochs, data)
-    if fix is not None and reference is None:
-        raise UserError("--fix is of ports of Keras models: name one with --reference")
     outputs = [fix, json_file, report, report and report.with_suffix(".md")]
     check_outputs(outputs, [port, reference, *installed().mnist.paths(data)])
     options: dict[str, Any] = {"model": model, "step": step, "limit": limit}
     if reference:
         options |= {"data": data, "python": reference_python}
         beside_keras = import_module("parity_tests.check.models.examination")
-        verdicts = beside_keras.examine(port, reference, dtype, **options)
-        if fix is not None and verdicts.failed:
-            _fix(
-                verdicts, port, fix, partial(beside_keras.examine, fix, reference, dtype, **options)
-            )
+        examine = partial(beside_keras.examine, reference=reference, dtype=dtype, **options)
     else:
-        verdicts = beside_the_book.examine(port, dtype, epochs, data, **options)
+        given: dict[str, Any] = {"dtype": dtype, "epochs": epochs, "data": data}
+        examine = partial(beside_the_book.examine, **given, **options)
+    verdicts = examine(port)
+    if fix is not None and verdicts.failed:
+        _fix(verdicts, port, fix, examine)
     conclusion = verdicts.conclusion(str(port))
     found = {"port": str(port), **verdicts.as_json(), "conclusion": conclusion}
     _write(found, json_file, report)
@@ -87,14 +85,14 @@ def check(
     print_wrapped(conclusion)
 
 
-def _fix(verdicts: Verdicts, port: Path, fix: Path, examine: Callable[[], Verdicts]) -> None:
+def _fix(verdicts: Verdicts, port: Path, fix: Path, examine: Callable[[Path], Verdicts]) -> None:
     """Write a port with all its repairs, and check that."""
     if not verdicts.mended:
         print_wrapped(f"{fix} is not written: no change of the text of {port} was found")
         return
     write_whole(fix, verdicts.mended.encode())
     with redirect_stdout(io.StringIO()):
-        again = examine()
+        again = examine(fix)
     print_wrapped(again.conclusion(str(fix)))
 
 

@@ -22,6 +22,7 @@ MAY_IMPORT = {
     },
     "parity_tests/check/book": {
         "parity_tests/check",
+        "parity_tests/check/repairs",
         "parity_tests/ladder",
         "parity_tests/traps",
     },
@@ -40,7 +41,12 @@ MAY_IMPORT = {
         "parity_tests/program",
         "parity_tests/traps",
     },
-    "parity_tests/check/repairs": {"parity_tests/check", "parity_tests/check/models"},
+    "parity_tests/check/repairs": {
+        "parity_tests/check",
+        "parity_tests/check/book",
+        "parity_tests/check/models",
+        "parity_tests/ladder",
+    },
     "parity_tests/page": {"parity_tests/ladder"},
     "parity_tests/measurements": {
         "parity_tests/ladder",

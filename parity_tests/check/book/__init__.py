@@ -1,4 +1,4 @@
 """The check of a port of the book's network: what was seen of it, judged beside the oracle.
 
-May import check, ladder and traps, the mistakes that explain.
+May import check, repairs, ladder and traps, the mistakes that explain.
 """

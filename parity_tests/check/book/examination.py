@@ -17,6 +17,7 @@ from parity_tests.check.book.rungs import RUNGS, Seen
 from parity_tests.check.book.seen import RATE, as_mean, is_divided
 from parity_tests.check.messages import NotObservable, PortError, ProcessEnded, UnusablePort
 from parity_tests.check.process import Process
+from parity_tests.check.repairs.text import keep
 from parity_tests.check.results import (
     BOOK,
     FAIL,
@@ -111,6 +112,7 @@ class Examination:
         self.judge_of = Judge()
         self.beginning = Beginning(asked, samples, verdicts, self.seen, self.judge_of)
         self.still: dict[str, Any] = {}
+        self.given: dict[str, tuple[Any, Any, Any, int]] = {}
         self.random = False
 
     def judge(self, epochs: int) -> None:
@@ -235,6 +237,7 @@ class Examination:
 
     def _keep(self, case: str, weights: Any, images: Any, labels: Any, steps: int) -> None:
         """See some steps from some weights."""
+        self.given[case] = weights, images, labels, steps
         self.seen.runs[case] = self.asked.run(weights, images, labels, steps, **self.still)
 
     def _undivide(self) -> None:
@@ -289,8 +292,19 @@ class Examination:
             verdicts.findings.append(Observation("ten epochs", text))
         order = list(verdicts.by_rung)
         verdicts.findings.sort(key=lambda finding: order.index(finding.rung))
-        for finding in verdicts.findings:
+        self._mend()
+        for finding in (*verdicts.findings, *verdicts.repairs):
             print_wrapped(f"-> {finding}", indent=3)
+        if verdicts.diff:
+            print(verdicts.diff, end="")
+
+    def _mend(self) -> None:
+        """Search for a change of the port after which all rungs agree."""
+        if self.verdicts.failed and "five steps" in self.given:
+            module = import_module("parity_tests.check.repairs.book")
+            repairs = module.BookRepairs(self.asked, self.seen, self.given, self.still)
+            repairs.search(self.verdicts.failed)
+            keep(self.verdicts, self.asked.process.path, repairs.found)
 
 
 def _yardstick(sizes: tuple[int, ...]) -> Any:

@@ -127,7 +127,7 @@ class Makings:
         register_optimizer_step_pre_hook(lambda optimizer, *_: self.before_step(optimizer))
         register_optimizer_step_post_hook(lambda optimizer, *_: self.after_step(optimizer))
 
-    def see(self, root: nn.Module, changes: Sequence[Change]) -> None:
+    def see(self, root: nn.Module | None, changes: Sequence[Change]) -> None:
         """See the calls from now on, until this process ends, and change some."""
         self.calls = Calls(self, root, changes)
         self.calls.begin()
@@ -160,7 +160,7 @@ class Calls(TorchFunctionMode):
 
     Args:
         makings: Where its modules and optimizers were made.
-        root: The module that it trains.
+        root: The module that it trains; None if that is not known.
         changes: Each with the "at" that it is made at: a call's place and the name of what is
             called, the path of a module, or where an optimizer was made.
 
@@ -170,12 +170,13 @@ class Calls(TorchFunctionMode):
             was "made"; in the order in which they returned.
     """
 
-    def __init__(self, makings: Makings, root: nn.Module, changes: Sequence[Change]) -> None:
+    def __init__(self, makings: Makings, root: nn.Module | None, changes: Sequence[Change]) -> None:
         super().__init__()
         self.path, self.makings = makings.path, makings
         self.noted: list[dict[str, Any]] = []
         self.root = root
-        self._names = {id(module): name for name, module in root.named_modules()}
+        modules = root.named_modules() if root is not None else ()
+        self._names = {id(module): name for name, module in modules}
         self._changes: dict[Any, list[Change]] = {}
         for change in changes:
             at = change["at"]
@@ -270,7 +271,7 @@ class Calls(TorchFunctionMode):
 
     def _penalized(self, loss: Any, changes: Sequence[Change]) -> Any:
         """Return a loss with penalties on weights added."""
-        weights = dict(self.root.named_parameters())
+        weights = dict(self.root.named_parameters()) if self.root is not None else {}
         for change in changes:
             if change["kind"] == "penalty":
                 for name, factor in change["by"]["factors"].items():

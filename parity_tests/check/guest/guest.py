@@ -231,6 +231,8 @@ class Guest:
         for key, array in weights.items():
             weight = self.known[key]
             weight.data.copy_(torch.from_numpy(array).reshape(weight.shape))
+        if "changes" in call:
+            self.makings.see(None, call["changes"])
 
     def _take_module(self, call: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
         """Give the module its weights; and answer, if it is asked itself."""
@@ -299,6 +301,7 @@ class Guest:
         said: dict[str, Any] = {"ended": ended, "error": error, "unseen": unseen, "steps": []}
         said["open"] = None
         arrays: dict[str, np.ndarray] = dict(returned or {})
+        said |= self._calls_of(self.asked)
         if self.of_keras and not unseen:
             self._show_modules(said, arrays)
         names = names_of_weights(str(self.path), self.names) if self.named else {}
@@ -331,7 +334,6 @@ class Guest:
             modules.require_plain(module)
         of_steps, found = modules.shown_steps(steps, module, self.brief)
         said |= {**of_steps, "noise": self.drawn, "returned": self.watch.returned}
-        said |= self._calls_of(self.asked)
         arrays |= found
         if self.module and self.inputs:
             module.eval()

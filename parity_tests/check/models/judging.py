@@ -17,7 +17,7 @@ from parity_tests.check.models.draws import Draws
 from parity_tests.check.models.explain import ModelSearch, cannot_tell, grouped
 from parity_tests.check.models.ladder import RUNGS, ModelLadder
 from parity_tests.check.repairs.search import RepairSearch
-from parity_tests.check.repairs.text import Text
+from parity_tests.check.repairs.text import keep
 from parity_tests.check.results import (
     FAIL,
     NOT_JUDGED,
@@ -126,8 +126,7 @@ class Judging:
             rest = ModelSearch(repairs.current, self.edits, self.search.judged)
             found = self._mistakes(rest, LEAST)
         self.verdicts.findings += self._explained(found, repairs)
-        self.verdicts.repairs += repairs.found
-        self._show_text(repairs)
+        keep(self.verdicts, self.ladder.port.asked.process.path, repairs.found)
 
     def _repaired(self) -> RepairSearch:
         """Search for changes of the port that give the model's numbers."""
@@ -147,16 +146,6 @@ class Judging:
             self.ladder.unseen.add(f"mistakes that {seconds:.0f} s left no time to try")
         self.verdicts.shown.setdefault("hypotheses", []).extend(search.tried)
         return search.found
-
-    def _show_text(self, repairs: RepairSearch) -> None:
-        """Show the repairs as a change of the port's text."""
-        path = self.ladder.port.asked.process.path
-        if not repairs.found or path.suffix != ".py":
-            return
-        text = Text(path)
-        changes = [change for mended in repairs.found for change in mended.repair.changes]
-        if (mended := text.changed(changes)) is not None:
-            self.verdicts.mended, self.verdicts.diff = mended, text.diff(mended)
 
     def _decays(self) -> bool:
         """Return whether the port has the model's penalty in its update, as a weight decay.

@@ -1,4 +1,4 @@
-"""Mending a port of a Keras model: its calls are changed where it runs, and it is judged anew.
+"""Mending a port where it stands: its calls are changed where it runs, and it is judged anew.
 
-May import check and models, whose ladder judges; what is changed runs in guest.
+May import check, book, models and ladder, whose rungs judge; what is changed runs in guest.
 """

@@ -7,11 +7,30 @@ from pathlib import Path
 from typing import Any
 
 from parity_tests.check.repairs.functions import CLASSES, CONSTANTS
+from parity_tests.check.repairs.repair import Mended
+from parity_tests.check.results import Verdicts
 
 Edit = tuple[int, int, str]
 """The first character that is replaced, the one after the last, and what takes their place."""
 METHODS = ("permute", "unsqueeze", "squeeze", "mul", "log", "sigmoid", "softmax", "log_softmax")
 """Functions that are written after what they are given."""
+
+
+def keep(verdicts: Verdicts, path: Path, repairs: Sequence[Mended]) -> None:
+    """Keep repairs, and what they make of the text of a port, where they are changes of it.
+
+    Args:
+        verdicts: On the port.
+        path: Of its file.
+        repairs: That were found.
+    """
+    verdicts.repairs += repairs
+    changes = [change for mended in repairs for change in mended.repair.changes]
+    if not changes or path.suffix != ".py":
+        return
+    text = Text(path)
+    if (new := text.changed(changes)) is not None:
+        verdicts.mended, verdicts.diff = new, text.diff(new)
 
 
 class Text:
