@@ -99,7 +99,8 @@ class Judging:
     def _forgive_targets(self) -> None:
         """Take other targets for right where the losses agree, as smoothed ones for a smoothing."""
         found = self.verdicts.findings
-        other = [f for f in found if getattr(f.mistake, "name", "") == OTHER_TARGETS]
+        seen = [f for f in found if isinstance(f, Observation) and isinstance(f.mistake, Mistake)]
+        other = [f for f in seen if f.mistake.name == OTHER_TARGETS]
         agree = all(self.verdicts.status(rung) == PASS for rung in ("loss", "gradients"))
         if other and agree and self.verdicts.by_rung["data"].text == other[0].mistake.sentence:
             found.remove(other[0])

@@ -161,6 +161,8 @@ def test_a_file_of_the_verdicts_has_all_that_was_found():
             "loop": {"status": "not judged", "text": "z"},
         },
         "findings": ["loop: a finding"],
+        "repairs": [],
+        "diff": "",
         "judged": ["outputs", "gradients"],
         "not judged": {"batches": "z"},
         "parts not judged": ["a part"],
