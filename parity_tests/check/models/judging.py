@@ -98,13 +98,15 @@ class Judging:
 
     def _forgive_targets(self) -> None:
         """Take other targets for right where the losses agree, as smoothed ones for a smoothing."""
-        found = self.verdicts.findings
-        seen = [f for f in found if isinstance(f, Observation) and isinstance(f.mistake, Mistake)]
-        other = [f for f in seen if f.mistake.name == OTHER_TARGETS]
-        agree = all(self.verdicts.status(rung) == PASS for rung in ("loss", "gradients"))
-        if other and agree and self.verdicts.by_rung["data"].text == other[0].mistake.sentence:
-            found.remove(other[0])
-            self.verdicts.add("data", PASS, "but for its targets, whose loss is the model's")
+        if not all(self.verdicts.status(rung) == PASS for rung in ("loss", "gradients")):
+            return
+        for finding in list(self.verdicts.findings):
+            mistake = finding.mistake if isinstance(finding, Observation) else None
+            if not isinstance(mistake, Mistake) or mistake.name != OTHER_TARGETS:
+                continue
+            if self.verdicts.by_rung["data"].text == mistake.sentence:
+                self.verdicts.findings.remove(finding)
+                self.verdicts.add("data", PASS, "but for its targets, whose loss is the model's")
 
     def _explain(self) -> None:
         """Find what mends a port, and which mistakes of the model give its numbers."""
