@@ -7,7 +7,7 @@ module of PyTorch calls within itself has none; there the module is the place.
 import inspect
 import sys
 from collections.abc import Iterator, Mapping, Sequence
-from functools import cache, partial
+from functools import cache, partial, wraps
 from pathlib import Path
 from types import CodeType
 from typing import Any
@@ -25,21 +25,20 @@ from parity_tests.check.guest.tensors import tensors
 
 Place = tuple[Any, ...]
 OF_TORCH = str(Path(torch.__file__).parent)
-WRAPPERS = tuple(
-    f"{OF_TORCH}/{name}"
-    for name in (
-        "nn/functional.py",
-        "nn/modules/module.py",
-        "functional.py",
-        "overrides.py",
-        "_tensor.py",
-        "_jit_internal.py",
-    )
-)
+_WRAPPERS = "nn/functional nn/modules/module functional overrides _tensor _jit_internal"
+WRAPPERS = {f"{OF_TORCH}/{name}.py" for name in _WRAPPERS.split()}
 """Files of PyTorch that stand between a call and what it is a call of."""
 OURS = str(Path(__file__).parent)
 THROUGH = {"__torch_function__", "call", "_call", "call_module", "evaluate", "set_mode", "watched"}
-THROUGH |= {"make_module", "make_optimizer", "_before_step", "<lambda>", "changed"}
+THROUGH |= {
+    "clip",
+    "call_function",
+    "make_module",
+    "make_optimizer",
+    "_before_step",
+    "<lambda>",
+    "changed",
+}
 """What of this folder a call of the program goes through."""
 MOST = 3000
 """Calls that are noted."""
@@ -52,18 +51,20 @@ def _position(code: CodeType, instruction: int) -> tuple[int, int, int, int]:
     return line or 0, column or 0, last or 0, end or 0
 
 
-def place_of(path: str, *, through: bool = False) -> Place | None:
+def place_of(path: str, *, through: bool = False, of: Any = None) -> Place | None:
     """Return where a program makes the call that is being made; None if PyTorch makes it.
 
     Args:
         path: Of the program; a file in its folder is a part of it.
         through: Whether PyTorch may make it, for what the program calls.
+        of: What is being made, whose own methods are passed over.
     """
     folder = f"{Path(path).parent}/"
     frame = sys._getframe(1)
     while frame is not None:
         name = frame.f_code.co_filename
-        if name.startswith(folder) and "site-packages" not in name and "/packages/" not in name:
+        theirs = name.startswith(folder) and not {"site-packages", "packages"} & {*name.split("/")}
+        if theirs and (of is None or frame.f_locals.get("self") is not of):
             return (name.removeprefix(folder), *_position(frame.f_code, frame.f_lasti))
         if name.startswith(OF_TORCH) and name not in WRAPPERS and not through:
             return None
@@ -111,11 +112,11 @@ class Makings:
         def make_module(module: Any, *args: Any, **kwargs: Any) -> None:
             of_module(module, *args, **kwargs)
             if any(kind.__module__.startswith("torch.nn.modules.") for kind in _own(module)):
-                self.places[id(module)] = place_of(path, through=True)
+                self.places[id(module)] = place_of(path, through=True, of=module)
 
         def make_optimizer(optimizer: Any, *args: Any, **kwargs: Any) -> None:
             of_optimizer(optimizer, *args, **kwargs)
-            self.places[id(optimizer)] = place_of(path, through=True)
+            self.places[id(optimizer)] = place_of(path, through=True, of=optimizer)
             self.optimizers.append(optimizer)
             self.on_optimizer(optimizer)
 
@@ -124,8 +125,23 @@ class Makings:
 
         nn.Module.__init__, nn.Module.__call__ = make_module, call  # type: ignore[assignment]
         vars(torch.optim)["Optimizer"].__init__ = make_optimizer
+        self._watch_clipping()
         register_optimizer_step_pre_hook(lambda optimizer, *_: self.before_step(optimizer))
         register_optimizer_step_post_hook(lambda optimizer, *_: self.after_step(optimizer))
+
+    def _watch_clipping(self) -> None:
+        """Let what clips gradients be a call like those of torch, which makes many calls."""
+        for name in ("clip_grad_norm_", "clip_grad_value_"):
+            right = getattr(nn.utils, name)
+
+            @wraps(right)
+            def clip(*args: Any, _right: Any = right, **kwargs: Any) -> Any:
+                if self.calls is None:
+                    return _right(*args, **kwargs)
+                return self.calls.call_function(_right, args, kwargs)
+
+            for holder in (nn.utils, nn.utils.clip_grad):
+                setattr(holder, name, clip)
 
     def see(self, root: nn.Module | None, changes: Sequence[Change]) -> None:
         """See the calls from now on, until this process ends, and change some."""
@@ -234,14 +250,17 @@ class Calls(TorchFunctionMode):
         self, function: Any, types: Any, args: Sequence[Any] = (), kwargs: Any = None
     ) -> Any:
         """Call a function as it is to be called."""
-        kwargs = kwargs or {}
+        return self.call_function(function, args, kwargs or {})
+
+    def call_function(self, function: Any, args: Any, kwargs: Any) -> Any:
+        """Call a function as it is to be called."""
         name = getattr(function, "__name__", "")
         if name == "__get__" or (place := place_of(self.path)) is None:
             return function(*args, **kwargs)
         at = (*place, name)
         own = self._changes.get(at, ())
-        made = changed(function, [of for of in own if of["kind"] != "penalty"])(*args, **kwargs)
-        made = self._penalized(made, own)
+        plain = [change for change in own if change["kind"] != "penalty"]
+        made = self._penalized(changed(function, plain)(*args, **kwargs), own)
         held = arguments(function, args, kwargs)
         self._note(name, at, held, (args, kwargs), made, order=_order(function))
         return made
@@ -260,10 +279,8 @@ class Calls(TorchFunctionMode):
             if change["kind"] == "attribute":
                 setattr(module, change["by"]["name"], change["by"]["value"])
         calls = [change for change in own if change["kind"] != "attribute"]
-        penalties = [change for change in calls if change["kind"] == "penalty"]
-        calls = [change for change in calls if change not in penalties]
-        made = changed(partial(right, module), calls)(*args, **kwargs)
-        made = self._penalized(made, penalties)
+        plain = [change for change in calls if change["kind"] != "penalty"]
+        made = self._penalized(changed(partial(right, module), plain)(*args, **kwargs), calls)
         shown = {"path": path, "made": made_at, "of torch": id(module) in self.makings.places}
         shown["order"] = _order(type(module).__init__)[1:]
         self._note(type(module).__name__, at, _held(module), (args, kwargs), made, **shown)

@@ -147,7 +147,7 @@ KINDS: dict[str, Callable[..., Function]] = {
 
 def named(name: str) -> Function:
     """Return a function of torch, by the last part of its name."""
-    for holder in (functional, torch, torch.Tensor):
+    for holder in (functional, torch, torch.Tensor, torch.nn.utils):
         if hasattr(holder, name):
             return getattr(holder, name)
     raise AttributeError(name)

@@ -48,13 +48,15 @@ class Wanted:
     optimizer: Mapping[str, Any] = field(default_factory=dict)
 
     def numbers(self) -> list[Any]:
-        """Return the numbers of the layers, each once."""
+        """Return the numbers of the layers, each once, and the roots of sizes, as in attention."""
         found: dict[str, Any] = {}
         for config in self.configs:
             for value in config.values():
                 if isinstance(value, int | float | list) and not isinstance(value, bool):
                     found.setdefault(repr(value), value)
-        return list(found.values())
+        sizes = [n for n in found.values() if type(n) is int and n > 1]
+        roots = [root for n in sizes for root in (n**0.5, n**-0.5)]
+        return [*found.values(), *roots]
 
     def activations(self) -> list[tuple[str, dict[str, Any]]]:
         """Return the activations of the layers, as functions of PyTorch with their options."""

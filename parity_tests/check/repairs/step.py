@@ -15,6 +15,13 @@ from parity_tests.check.repairs.candidates import (
 from parity_tests.check.repairs.functions import OPTIMIZERS, SIZES
 from parity_tests.check.repairs.repair import Call, Repair, Wanted
 
+CLIPS = (
+    ("global_clipnorm", "clip_grad_norm_", False),
+    ("clipnorm", "clip_grad_norm_", True),
+    ("clipvalue", "clip_grad_value_", False),
+)
+"""What Keras calls a clipping, the function of PyTorch, and whether it clips each weight alone."""
+
 
 def of_loss(calls: Sequence[Call], wanted: Wanted, ratio: float) -> Iterator[list[Repair]]:
     """Yield what could be otherwise in the calls that make a loss of the outputs.
@@ -86,25 +93,25 @@ def _of_update(
                     said = f"{name} = {shown(value)} -> {shown(other)}"
                     yield Repair((change,), optimizer["what"], said)
     for call in calls:
+        for key, name, each in CLIPS if call["what"].startswith("clip_grad_") else ():
+            if (limit := config.get(key)) and name != call["what"] and not each:
+                place = {"name": "1", "value": limit}
+                value = change_of(call, "argument", call["at"], call["at"][:5], **place)
+                other = made(call, "called", "", name=name, options={})
+                said = f"{name}({limit:g}) instead"
+                yield Repair((*other.changes, value), call["what"], said)
         yield from settings(call, numbers)
-        if "clip" in call["what"]:
-            yield made(call, "without", "left out")
 
 
 def of_step(calls: Sequence[Call], optimizers: Sequence[Call], wanted: Wanted) -> Iterator[Repair]:
     """Yield what a step may lack: clipped gradients, gradients that are zeroed, its mode."""
-    clips = (
-        ("global_clipnorm", "clip_grad_norm_", False),
-        ("clipnorm", "clip_grad_norm_", True),
-        ("clipvalue", "clip_grad_value_", False),
-    )
     for call in calls:
         if call["what"] == "eval" and call["at"]:
             change = change_of(call, "mode", call["at"], call["at"][:5])
             yield Repair((change,), "eval", "train() in its place")
     for call in (call for call in calls if call["what"] == "step"):
         text = call["at"][:5]
-        for key, name, each in clips:
+        for key, name, each in CLIPS:
             if limit := wanted.optimizer.get(key):
                 by = {"name": name, "value": limit, "each": each}
                 change = change_of(call, "clip", call["optimizer"], text, **by)

@@ -106,6 +106,8 @@ class Text:
             factors = by["factors"].items()
             sums = [f" + {of:g} * {by['model']}.{name}.square().sum()" for name, of in factors]
             return [(end, end, "".join(sums))]
+        if kind in ("attribute", "group") and change["place"] is None:
+            return None  # what is called takes no such argument
         if kind in ("attribute", "group", "argument"):
             return self._set(node, by["name"], by["value"], change["place"])
         if kind == "called" and isinstance(node, ast.Call):

@@ -94,11 +94,11 @@ def edit(kind, text, module=False, place=None, **by):
 @pytest.mark.parametrize(
     ("edit", "was", "new"),
     [
-        (edit("attribute", "nn.BatchNorm1d(4)", module=True, name="eps", value=1e-3),
+        (edit("attribute", "nn.BatchNorm1d(4)", module=True, place=1, name="eps", value=1e-3),
          "nn.BatchNorm1d(4)", "nn.BatchNorm1d(4, eps=0.001)"),
         (edit("attribute", "nn.BatchNorm1d(4)", module=True, place=0, name="num_features", value=5),
          "nn.BatchNorm1d(4)", "nn.BatchNorm1d(5)"),
-        (edit("group", "torch.optim.SGD([], lr=0.1)", name="lr", value=0.2), "lr=0.1", "lr=0.2"),
+        (edit("group", "torch.optim.SGD([], lr=0.1)", place=1, name="lr", value=0.2), "lr=0.1", "lr=0.2"),
         (edit("argument", "F.leaky_relu(x, 0.01)", place=1, name="negative_slope", value=0.3),
          "x, 0.01", "x, 0.3"),
         (edit("argument", "x * 2", name="1", value=3), "x * 2", "x * 3"),
