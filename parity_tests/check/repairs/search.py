@@ -44,6 +44,7 @@ class RepairSearch:
         inside: The calls that compute the model, in their order.
         outside: The other calls of a step.
         optimizers: Of the port.
+        root: Where the port calls its model.
         closest: Where the search ended without a repair, the change that left the least.
         until: When the search has to end, by the clock of `time.monotonic`.
     """
@@ -58,6 +59,7 @@ class RepairSearch:
     inside: list[Call] = field(default_factory=list)
     outside: list[Call] = field(default_factory=list)
     optimizers: list[Call] = field(default_factory=list)
+    root: list[Any] | None = None
     closest: tuple[Repair, float] | None = None
     until: float = math.inf
 
@@ -90,6 +92,7 @@ class RepairSearch:
         called = Counter(repr(call["at"]) for call in self.inside)
         for call in self.inside:  # as of blocks that one text makes
             call["shared"] = max(made[repr(call.get("made"))], called[repr(call["at"])]) > 1
+        self.root = next((c["at"] for c in every if c.get("path") == "" and c["at"]), None)
         self.outside = [c for c in every if key_of(c) not in known and c.get("path") != ""]
         said, _ = self.ladder.truth.process.ask("configs")
         self.order = self.ladder.truth.order()
@@ -178,7 +181,7 @@ class RepairSearch:
         if rung == "noise":
             yield from of_model([c for c in self.inside if "Dropout" in c["what"]], self.wanted)
             return
-        assert first is not None
+        assert first is not None, "a rung of numbers has failed"
         inside, outside = self.inside, self.outside
         if rung in FORWARD:
             near, wanted = self._near(inside, first)
@@ -191,7 +194,7 @@ class RepairSearch:
         if rung in ("loss", "gradients", "trajectory"):
             ratio = truth / port if port else math.inf
             yield from of_loss(outside, self.losses, ratio)
-            yield [*of_penalties(outside, self.wanted, self._kernels(), self._model())]
+            yield [*of_penalties(outside, self.wanted, self._kernels(), self.root)]
         if rung != "loss":
             yield [*of_step([*inside, *outside], self.optimizers, self.wanted)]
         if rung in ("gradients", "update", "trajectory"):
@@ -235,10 +238,6 @@ class RepairSearch:
         rows = self.ladder.port.mapping.rows()
         kernels = [row for row in rows if row["model"].endswith("kernel")]
         return {row["model"].split("/")[-2]: row["port"] for row in kernels}
-
-    def _model(self) -> str:
-        """Return what the port calls its model."""
-        return self.ladder.port.asked.name
 
     def _near(self, calls: Sequence[Call], first: Compared) -> tuple[list[Call], Wanted]:
         """Return the calls between the layer before a difference and that where it shows."""

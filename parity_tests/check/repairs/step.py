@@ -122,7 +122,7 @@ def of_step(calls: Sequence[Call], optimizers: Sequence[Call], wanted: Wanted) -
 
 
 def of_penalties(
-    calls: Sequence[Call], wanted: Wanted, kernels: Mapping[str, str], model: str
+    calls: Sequence[Call], wanted: Wanted, kernels: Mapping[str, str], root: Any
 ) -> Iterator[Repair]:
     """Yield the penalty on the kernels that the model has, added to a loss.
 
@@ -130,7 +130,7 @@ def of_penalties(
         calls: From the outputs on.
         wanted: Of the layers, each with its "name".
         kernels: The name of the port's kernel, by the name of the layer.
-        model: What the port calls its model.
+        root: Where the port calls its model.
     """
     factors = {
         kernels[config["name"]]: config["kernel_regularizer"]["l2"]
@@ -141,7 +141,7 @@ def of_penalties(
         if call["returns"] == [[]]:
             at = call["at"] or place_of_module(call)
             change = change_of(call, "penalty", at, call["at"] and call["at"][:5])
-            change["by"] = {"factors": factors, "model": model}
+            change["by"] = {"factors": factors, "root": root}
             yield Repair(
                 (change,), call["what"], f"the penalty on {', '.join(factors)} added to it"
             )

@@ -103,8 +103,11 @@ class Text:
             high = self._span(node.func)[1]
             return [(high - len("eval"), high, "train")]
         if kind == "penalty":
-            factors = by["factors"].items()
-            sums = [f" + {of:g} * {by['model']}.{name}.square().sum()" for name, of in factors]
+            called = self._node(by["root"][:5]) if by["root"] else None
+            if not isinstance(called, ast.Call):
+                return None
+            model, factors = self._of(called.func), by["factors"].items()
+            sums = [f" + {of:g} * {_weight(model, name)}.square().sum()" for name, of in factors]
             return [(end, end, "".join(sums))]
         if kind in ("attribute", "group") and change["place"] is None:
             return None  # what is called takes no such argument
@@ -239,6 +242,12 @@ class Text:
         own, other = (source.splitlines(keepends=True) for source in (self.source, text))
         name = self.path.name
         return "".join(difflib.unified_diff(own, other, name, f"{name}, mended", n=1))
+
+
+def _weight(model: str, name: str) -> str:
+    """Return how a weight of a model is written."""
+    plain = all(part.isidentifier() for part in name.split("."))
+    return f"{model}.{name}" if plain else f'{model}.get_parameter("{name}")'
 
 
 def _is_simple(node: Any) -> bool:

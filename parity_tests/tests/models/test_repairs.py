@@ -71,6 +71,7 @@ class Net(nn.Module):
     def forward(self, x):
         x = self.act(self.norm(x))
         x = F.leaky_relu(x, 0.01)
+        x = x[:, 1:]
         return torch.cat([x, x * 2], 1).flatten(1)
 
 
@@ -116,6 +117,13 @@ def edit(kind, text, module=False, place=None, **by):
          "F.leaky_relu(x, 0.01)", "torch.nn.functional.elu(x, alpha=0.7)"),
         (edit("called", "F.leaky_relu(x, 0.01)", name="celu", options={}), "F.leaky", "F.celu"),
         (edit("reversed", "torch.cat([x, x * 2], 1)"), "[x, x * 2]", "[x * 2, x]"),
+        (edit("penalty", "F.leaky_relu(x, 0.01)", root=at("self.norm(x)"),
+              factors={"fc.weight": 0.5, "0.weight": 2.0}),
+         "F.leaky_relu(x, 0.01)",
+         "F.leaky_relu(x, 0.01) + 0.5 * self.norm.fc.weight.square().sum()"
+         ' + 2 * self.norm.get_parameter("0.weight").square().sum()'),
+        (edit("mirrored", "x[:, 1:]"), "x[:, 1:]", "x[:, :-1]"),
+        (edit("averaged", "F.leaky_relu(x, 0.01)"), "0.01)", "0.01).div(len(0.01))"),
         (edit("zero", "optimizer.step()"), "optimizer.step()\n",
          "optimizer.step()\noptimizer.zero_grad()\n"),
     ],
