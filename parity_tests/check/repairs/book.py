@@ -1,5 +1,6 @@
 """The search for a change of a port of the book's network after which all rungs agree."""
 
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -14,7 +15,7 @@ from parity_tests.check.repairs.step import of_loss, of_step, of_update
 from parity_tests.ladder.compare import Divergence, Judge
 from parity_tests.ladder.oracle import Oracle
 
-SECONDS = 30
+SECONDS = 10
 """For the search."""
 JUDGED = ("layer outputs", "gradients", "one update", "trajectory")
 """Rungs that a run is judged on."""
@@ -50,7 +51,7 @@ class BookRepairs:
             return
         until = time.monotonic() + SECONDS
         probe = "five steps" if failing[0] == "trajectory" else next(iter(self.given))
-        for repairs in self._candidates():
+        for repairs in self._candidates(failing[0]):
             for repair in repairs:
                 if time.monotonic() > until:
                     return
@@ -58,8 +59,8 @@ class BookRepairs:
                     self.found.append(Mended(repair, failing[0], "", 0.0, whole=True))
                     return
 
-    def _candidates(self) -> Iterator[list[Repair]]:
-        """Yield what could be otherwise, the update first, whose candidates are few."""
+    def _candidates(self, rung: str) -> Iterator[list[Repair]]:
+        """Yield what could make a rung fail, where all before it agree."""
         options = {**self.options, "noted": True, "changes": []}
         if self.asked.drive is not None:
             options["drive"] = {**self.asked.drive, "batch_size": 128, "epochs": 1}
@@ -67,9 +68,12 @@ class BookRepairs:
         calls: list[Call] = once(said.get("noted", ()))
         for call in calls:
             call["shared"] = False
-        yield from of_update(calls, said.get("optimizers", ()), BOOK)
-        yield from of_model(calls, BOOK)
-        yield from of_loss(calls, BOOK, float("inf"))
+        if rung == "layer outputs":
+            yield from of_model(calls, BOOK)
+        elif rung == "gradients":
+            yield from of_loss(calls, BOOK, math.inf)
+        else:
+            yield from of_update(calls, said.get("optimizers", ()), BOOK)
         yield [*of_step(calls, [], BOOK)]
 
     def _mends(self, repair: Repair) -> bool:
