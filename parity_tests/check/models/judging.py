@@ -136,7 +136,7 @@ class Judging:
         rungs = [rung for rung in ("noise", *RUNGS) if self.verdicts.status(rung) != NOT_JUDGED]
         own = {rung: self.search.of_framework(rung, []) for rung in rungs}
         repairs = RepairSearch(self.ladder, rungs, own)
-        with suppress(PortError, ProcessEnded):
+        with suppress(PortError, ProcessEnded), np.errstate(all="ignore"):
             repairs.search()
         return repairs
 

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from parity_tests.check.book.asking import Asked
 from parity_tests.check.book.rungs import RUNGS, Seen
 from parity_tests.check.messages import PortError, ProcessEnded
@@ -84,8 +86,10 @@ class BookRepairs:
         options = {**self.options, "changes": list(repair.changes)}
         try:
             run = self.asked.run(*self.given[case], **options)
-            for rung in rungs:
-                RUNGS[rung](Judge(), Seen({case: run}, yardstick=self.seen.yardstick), Oracle)
+            seen = Seen({case: run}, yardstick=self.seen.yardstick)
+            with np.errstate(all="ignore"):
+                for rung in rungs:
+                    RUNGS[rung](Judge(), seen, Oracle)
         except (Divergence, PortError, ProcessEnded, ArithmeticError, LookupError, ValueError):
             return False
         return bool(run)
