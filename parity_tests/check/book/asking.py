@@ -67,15 +67,20 @@ class Asked:
             batch_size: Of what is called.
             **options: For `Process.ask`; "drive" changes what is called.
         """
-        drive = None
-        if self.drive is not None:
-            drive = {**self.drive, "batch_size": batch_size, "epochs": 1}
+        drive = self.driven(batch_size)
+        if drive is not None:
             drive |= options.pop("drive", {})
         said, arrays = self.ask(weights, images, labels, steps, drive=drive, **options)
         if said["error"]:
             raise PortError(f"{self.process.path} raised an error: {said['ended']}")
         given = (images, labels) if drive is not None else None
         return steps_of(said, arrays, self.weights, self.matching, given, batch_size)
+
+    def driven(self, batch_size: int = 128) -> dict[str, Any] | None:
+        """Return how it is called for one epoch; None for a program that trains when it is run."""
+        if self.drive is None:
+            return None
+        return {**self.drive, "batch_size": batch_size, "epochs": 1}
 
     def ask(
         self,
@@ -229,8 +234,8 @@ def _settable(asked: Asked, samples: Samples) -> Asked:
     try:
         asked.run(asked.first[0].before, images[:128], labels[:128], 1)
     except NotObservable:
-        assert asked.drive is not None, "it is called"
-        drive = {**asked.drive, "epochs": 1, "batch_size": 128}
+        drive = asked.driven()
+        assert drive is not None, "it is called"
         asked.process.call({"images": images, "labels": labels}, drive)
         return find_training(asked.process, samples)
     return asked

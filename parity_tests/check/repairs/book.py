@@ -63,9 +63,7 @@ class BookRepairs:
 
     def _candidates(self, rung: str) -> Iterator[list[Repair]]:
         """Yield what could make a rung fail, where all before it agree."""
-        options = {**self.options, "noted": True, "changes": []}
-        if self.asked.drive is not None:
-            options["drive"] = {**self.asked.drive, "batch_size": 128, "epochs": 1}
+        options = {**self.options, "noted": True, "changes": [], "drive": self.asked.driven()}
         said, _ = self.asked.ask(*self.given["five steps"], **options)
         calls: list[Call] = once(said.get("noted", ()))
         for call in calls:
@@ -75,8 +73,8 @@ class BookRepairs:
         elif rung == "gradients":
             yield from of_loss(calls, BOOK, math.inf)
         else:
-            yield from of_update(calls, said.get("optimizers", ()), BOOK)
-        yield [*of_step(calls, [], BOOK)]
+            yield [*of_update(calls, said.get("optimizers", ()), BOOK)]
+        yield [*of_step(calls, BOOK)]
 
     def _mends(self, repair: Repair) -> bool:
         return all(self._agrees(repair, case, JUDGED) for case in self.given)

@@ -10,6 +10,7 @@ from parity_tests.check.repairs.functions import (
     CHOICES,
     CONSTANTS,
     FLATTENS,
+    FUNCTIONS,
     INTEGERS,
     KEPT,
     LAST,
@@ -147,7 +148,7 @@ def _structure(call: Call, activations: Sequence[tuple[str, dict[str, Any]]]) ->
         yield made(call, "without", "left out")
     if what == "__getitem__":
         yield made(call, "mirrored", "the other end of it")
-    if what in MERGES[:4]:
+    if what in MERGES:
         yield made(call, "reversed", "its inputs in the other order")
     rank = len(call["takes"][0]) if call["takes"] else 0
     if what in FLATTENS and rank in LAST and len(call["returns"][0]) < rank:
@@ -162,10 +163,10 @@ def _structure(call: Call, activations: Sequence[tuple[str, dict[str, Any]]]) ->
 
 def siblings(call: Call, numbers: Sequence[Any] = ()) -> Iterator[Repair]:
     """Yield the functions that could be called with the same arguments, and the modules."""
-    plain = call["what"].replace("_", "").lower()
-    family = next((of for of in SIBLINGS if plain in {n.replace("_", "") for n in of}), ())
+    own = FUNCTIONS.get(call["what"], call["what"].strip("_"))
+    family = next((of for of in SIBLINGS if own in of), ())
     for other in family:
-        if other.replace("_", "") == plain:
+        if other == own:
             continue
         options = {n: call["arguments"][n] for n in KEPT if n in call["arguments"]}
         options = options if "path" in call else {}

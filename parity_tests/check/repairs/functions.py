@@ -91,14 +91,10 @@ SIBLINGS: tuple[tuple[str, ...], ...] = (
     ("add", "mul", "sub", "maximum"),
     ("mse_loss", "l1_loss", "huber_loss", "smooth_l1_loss"),
     ("binary_cross_entropy", "binary_cross_entropy_with_logits"),
-    ("bceloss", "binary_cross_entropy_with_logits"),
-    ("bcewithlogitsloss", "binary_cross_entropy"),
     ("cross_entropy", "nll_loss"),
-    ("crossentropyloss", "nll_loss"),
-    ("nllloss", "cross_entropy"),
 )
 """Functions that take the same arguments."""
-MERGES = ("cat", "concat", "stack", "hstack", "matmul", "sub", "__sub__", "div", "bmm")
+MERGES = ("cat", "concat", "stack", "hstack")
 FLATTENS = ("flatten", "reshape", "view", "Flatten")
 LAST = {3: (0, 2, 1), 4: (0, 2, 3, 1), 5: (0, 2, 3, 4, 1)}
 """By the number of axes, the order that puts the channels last."""
@@ -116,6 +112,8 @@ CLASSES = {
     "avg_pool1d": "AvgPool1d",
     "avg_pool2d": "AvgPool2d",
     "avg_pool3d": "AvgPool3d",
+    "adaptive_max_pool1d": "AdaptiveMaxPool1d",
+    "adaptive_avg_pool1d": "AdaptiveAvgPool1d",
     "adaptive_max_pool2d": "AdaptiveMaxPool2d",
     "adaptive_avg_pool2d": "AdaptiveAvgPool2d",
     "mse_loss": "MSELoss",
@@ -128,3 +126,5 @@ CLASSES = {
     "nll_loss": "NLLLoss",
 }
 """By a function, the class of the module."""
+FUNCTIONS = {kind: function for function, kind in CLASSES.items()}
+"""The other way round."""

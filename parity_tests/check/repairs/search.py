@@ -40,7 +40,6 @@ class RepairSearch:
         own: By rung, the mistakes that PyTorch's own layers make, which are none of the port.
         found: Repairs, in their order.
         mended: Whether all rungs agree with them.
-        tried: How many changes were tried.
         inside: The calls that compute the model, in their order.
         outside: The other calls of a step.
         optimizers: Of the port.
@@ -55,7 +54,6 @@ class RepairSearch:
     made: list[str] = field(default_factory=list)
     found: list[Mended] = field(default_factory=list)
     mended: bool = False
-    tried: int = 0
     inside: list[Call] = field(default_factory=list)
     outside: list[Call] = field(default_factory=list)
     optimizers: list[Call] = field(default_factory=list)
@@ -136,7 +134,6 @@ class RepairSearch:
             for repair in repairs:
                 if time.monotonic() > self.until or len(mending) == SEVERAL:
                     break
-                self.tried += 1
                 rest, explains = self._residual(rung, repair, first)
                 if explains and self._breaks_nothing(rung, repair):
                     mending.append((repair, rest))
@@ -196,9 +193,9 @@ class RepairSearch:
             yield from of_loss(outside, self.losses, ratio)
             yield [*of_penalties(outside, self.wanted, self._kernels(), self.root)]
         if rung != "loss":
-            yield [*of_step([*inside, *outside], self.optimizers, self.wanted)]
+            yield [*of_step([*inside, *outside], self.wanted)]
         if rung in ("gradients", "update", "trajectory"):
-            yield from of_update(outside, self.optimizers, self.wanted)
+            yield [*of_update(outside, self.optimizers, self.wanted)]
         if rung in ("statistics", "trajectory", "gradients"):
             for call in inside:
                 if "Norm" in call["what"] or rung == "gradients":

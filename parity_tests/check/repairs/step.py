@@ -64,14 +64,8 @@ def _of_loss(call: Call, factors: Sequence[float]) -> Iterator[Repair]:
 
 def of_update(
     calls: Sequence[Call], optimizers: Sequence[Call], wanted: Wanted
-) -> Iterator[list[Repair]]:
-    """Yield what could be otherwise in the optimizers of a port, and in what it clips."""
-    yield [*_of_update(calls, optimizers, wanted)]
-
-
-def _of_update(
-    calls: Sequence[Call], optimizers: Sequence[Call], wanted: Wanted
 ) -> Iterator[Repair]:
+    """Yield what could be otherwise in the optimizers of a port, and in what it clips."""
     config = wanted.optimizer
     numbers = [n for n in config.values() if type(n) in (int, float)]
     for optimizer in optimizers:
@@ -103,7 +97,7 @@ def _of_update(
         yield from settings(call, numbers)
 
 
-def of_step(calls: Sequence[Call], optimizers: Sequence[Call], wanted: Wanted) -> Iterator[Repair]:
+def of_step(calls: Sequence[Call], wanted: Wanted) -> Iterator[Repair]:
     """Yield what a step may lack: clipped gradients, gradients that are zeroed, its mode."""
     for call in calls:
         if call["what"] == "eval" and call["at"]:

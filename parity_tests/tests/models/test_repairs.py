@@ -189,7 +189,7 @@ def test_a_loss_of_another_kind_takes_the_constant_that_the_model_has():
 
 def test_a_step_may_lack_the_clipping_that_the_model_has_and_nothing_else():
     step = {"what": "step", "at": ["port.py", 1, 0, 1, 9, "step"], "optimizer": [], "order": []}
-    said = [str(r) for r in of_step([step], [], Wanted(optimizer={"clipvalue": 0.5}))]
+    said = [str(r) for r in of_step([step], Wanted(optimizer={"clipvalue": 0.5}))]
     assert said == [
         "port.py:1: step: clip_grad_value_(0.5) before it",
         "port.py:1: step: zero_grad() after it",
